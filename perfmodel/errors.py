@@ -1,0 +1,57 @@
+"""Errors that reach the user as one clear line each, and the exit status they end with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+class PerfmodelError(Exception):
+    """Base of every error that the command line prints without a traceback."""
+
+    exit_status = 1
+
+
+class Problem:
+    """One thing that is wrong with the user's input.
+
+    Parameters
+    ----------
+    message : str
+        What is wrong and what would be right.
+    file : str, optional
+        The file it stands in; empty when it came from the command line or a call.
+    key : str, optional
+        Dotted path of the key, or the option's name.
+    """
+
+    __slots__ = ("file", "key", "message")
+
+    def __init__(self, message: str, *, file: str = "", key: str = "") -> None:
+        self.message = message
+        self.file = file
+        self.key = key
+
+    def __str__(self) -> str:
+        line = ": ".join(part for part in (self.file, self.key, self.message) if part)
+        # Whatever a file contains, a message stays one printable line.
+        return "".join(character if character.isprintable() else "?" for character in line)
+
+
+class InputError(PerfmodelError):
+    """The user's input is wrong (exit status 2). Carries every problem found, not only the first."""
+
+    exit_status = 2
+
+    def __init__(self, problems: Problem | Iterable[Problem]) -> None:
+        self.problems = (problems,) if isinstance(problems, Problem) else tuple(problems)
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+class CapabilityError(PerfmodelError):
+    """This machine cannot do what was asked (exit status 3). Says what is missing and how to get it."""
+
+    exit_status = 3
+
+    def __init__(self, missing: str | Iterable[str]) -> None:
+        self.missing = (missing,) if isinstance(missing, str) else tuple(missing)
+        super().__init__("\n".join(self.missing))

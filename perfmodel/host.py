@@ -1,0 +1,76 @@
+"""Facts about the computer that perfmodel runs on. Reads, never changes anything."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from functools import cache
+from pathlib import Path
+
+import attrs
+
+
+@attrs.frozen
+class Processor:
+    """A processor as /proc/cpuinfo identifies it; all empty where that file says nothing."""
+
+    vendor: str = ""
+    family: int = -1
+    model: int = -1
+    name: str = ""
+    guest: bool = False
+
+
+@cache
+def processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> Processor:
+    """The first processor of this computer."""
+    try:
+        text = cpuinfo.read_text()
+    except OSError:
+        return Processor()
+    fields = dict(re.findall(r"^([^\t:\n]+?)\s*: ?(.*)$", text.split("\n\n")[0], flags=re.MULTILINE))
+
+    def number(key: str) -> int:
+        return int(fields[key]) if fields.get(key, "").isdecimal() else -1
+
+    return Processor(
+        vendor=fields.get("vendor_id", ""),
+        family=number("cpu family"),
+        model=number("model"),
+        name=fields.get("model name", ""),
+        guest="hypervisor" in fields.get("flags", "").split(),
+    )
+
+
+def kernel_release() -> str:
+    """Kernel version without what a distributor or site appended to it."""
+    match = re.match(r"[0-9]+\.[0-9]+(\.[0-9]+)?", platform.release())
+    return match[0] if match else platform.release()
+
+
+def available_memory_bytes(meminfo: Path = Path("/proc/meminfo")) -> int:
+    """Memory that can be used without pushing anything out."""
+    try:
+        match = re.search(r"^MemAvailable:\s+([0-9]+) kB$", meminfo.read_text(), re.MULTILINE)
+    except OSError:
+        match = None
+    if match:
+        return int(match[1]) * 1024
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def facts() -> dict[str, str | int | bool]:
+    """What a measurement says about its host: no names, no addresses."""
+    cpu = processor()
+    return {
+        "cpu_vendor": cpu.vendor,
+        "cpu_family": cpu.family,
+        "cpu_model": cpu.model,
+        "cpu_name": cpu.name,
+        "cpus": os.cpu_count() or 1,
+        "virtualisation": "guest" if cpu.guest else "bare metal",
+        "kernel": kernel_release(),
+        "architecture": platform.machine(),
+        "memory_gib": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / (1 << 30)),
+    }

@@ -1,0 +1,56 @@
+"""The one place that decorates kernels.
+
+Compiled code is kept on disk below a folder named by a digest of all kernel sources, because numba
+does not notice a change in another file and would run stale code. The folder must belong to the
+user alone: numba's cache index is executable data.
+"""
+
+import hashlib
+import os
+import stat
+from pathlib import Path
+
+import numba
+
+
+def _source_digest() -> str:
+    folder = Path(__file__).parent
+    digest = hashlib.sha256()
+    for source in [*sorted(folder.glob("*.py")), folder.parent / "constants.py"]:
+        digest.update(source.name.encode())
+        digest.update(source.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _cache_folder() -> Path | None:
+    root = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    folder = Path(root) / "perfmodel" / "jit" / _source_digest()
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        status = folder.stat()
+    except OSError:
+        return None
+    shared = bool(status.st_mode & (stat.S_IWGRP | stat.S_IWOTH))
+    if status.st_uid != os.getuid() or shared or not os.access(folder, os.W_OK):
+        return None
+    return folder
+
+
+CACHE_FOLDER = _cache_folder()
+if CACHE_FOLDER is not None:
+    numba.config.CACHE_DIR = str(CACHE_FOLDER)
+
+_OPTIONS = {"cache": CACHE_FOLDER is not None, "nogil": True, "error_model": "numpy"}
+
+
+def kernel(function):
+    """Compile a kernel: no Python objects, no allocation, no fast-math, one specialisation."""
+    return numba.njit(**_OPTIONS)(function)
+
+
+def driver(function):
+    """Compile the outermost driver of a sweep: its `prange` loop runs one record per turn."""
+    return numba.njit(parallel=True, **_OPTIONS)(function)
+
+
+prange = numba.prange

@@ -1,0 +1,49 @@
+"""What the live runner does to real memory inside its timed sections."""
+
+from perfmodel.constants import CACHE_LINES_PER_PAGE, PAGES_PER_PMD
+from perfmodel.kernels._jit import kernel
+
+_WORDS_PER_LINE = 8
+
+
+@kernel
+def touch_pages(words, regions, pages_touched):
+    """Read one word in each of `pages_touched` pages per 2 MiB, every load waiting for the last.
+
+    `words` is the region as int64. The line within the page moves with the page, so that the
+    touched lines spread over all cache sets. The words must be small and not negative, so that
+    their top bit, which the next address depends on, is 0.
+    Allocates: no. Mutates: nothing.
+    """
+    word = 0
+    for region in range(regions):
+        for turn in range(pages_touched):
+            page = turn * PAGES_PER_PMD // pages_touched
+            line = (region * PAGES_PER_PMD + page) * CACHE_LINES_PER_PAGE
+            line += page % CACHE_LINES_PER_PAGE
+            word = words[line * _WORDS_PER_LINE + (word >> 63)]
+    return word
+
+
+@kernel
+def write_regions(words, content):
+    """Write `content`, 2 MiB of int64, over and over until `words` is full.
+
+    Allocates: no. Mutates: words.
+    """
+    size = content.shape[0]
+    for first in range(0, words.shape[0], size):
+        for index in range(size):
+            words[first + index] = content[index]
+
+
+@kernel
+def reference_loop(turns):
+    """Fixed arithmetic that touches no memory: its time shows the clock and the neighbours.
+
+    Allocates: no. Mutates: nothing.
+    """
+    state = 1
+    for _ in range(turns):
+        state = state * 48271 % 2147483647
+    return state

@@ -1,0 +1,59 @@
+"""Prices of events, and draws from what is uncertain about them."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from perfmodel.abi import PRICES, event_quantities, picoseconds
+from perfmodel.constants import Event
+from perfmodel.specs.device import SwapDevice
+from perfmodel.specs.machine import Machine
+
+
+def price_name(event: Event, device: SwapDevice) -> str:
+    """Full name of an event's price, as a fit's parameter list has it."""
+    name = PRICES[event][0]
+    return name.replace("device.", f"devices.{device.name}.", 1)
+
+
+def draw_prices(
+    machine: Machine, device: SwapDevice, draws: int, seed: int
+) -> npt.NDArray[np.int64]:
+    """Prices of all events, best values first, then `draws` draws.
+
+    Every price is drawn from a normal distribution with its spread, cut off at zero. The prices of
+    a fit are drawn together, from its covariance. What separate runs have in common multiplies
+    all prices of a draw.
+
+    Parameters
+    ----------
+    machine, device : Machine, SwapDevice
+    draws : int
+        Number of draws.
+    seed : int
+        Seed of a Philox generator; the same seed gives the same draws for every arm.
+
+    Returns
+    -------
+    int64 array, shape (draws + 1, N_EVENTS), picoseconds
+    """
+    quantities = event_quantities(machine, device)
+    best = np.array([quantity.value for quantity in quantities])
+    spread = np.array([quantity.spread for quantity in quantities])
+    generator = np.random.Generator(np.random.Philox(seed))
+    standard = generator.standard_normal((draws, len(best)))
+    common = generator.standard_normal((draws, 1))
+    if machine.fit is not None:
+        names = [price_name(event, device) for event in Event]
+        # Column order of the fit's parameters; those of other devices take no part.
+        rows = [index for index, name in enumerate(machine.fit.parameters) if name in names]
+        columns = [names.index(machine.fit.parameters[index]) for index in rows]
+        correlation = np.array(machine.fit.correlation).reshape(len(machine.fit.parameters), -1)
+        values, vectors = np.linalg.eigh(correlation[np.ix_(rows, rows)])
+        root = vectors * np.sqrt(np.clip(values, 0.0, None))
+        standard[:, columns] = standard[:, columns] @ root.T
+    drawn = np.clip(best + spread * standard, 0.0, None)
+    if machine.fit is not None:
+        drawn *= np.clip(1.0 + machine.fit.run_to_run.value * common, 0.1, None)
+    return picoseconds(np.vstack([best, drawn]))

@@ -1,0 +1,197 @@
+"""The simulated world: counts by the engine, priced by a machine, with intervals."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from perfmodel import abi
+from perfmodel.constants import N_EVENTS, PICOSECONDS_PER_NANOSECOND, Event, Mapping
+from perfmodel.errors import CapabilityError, InputError, Problem
+from perfmodel.host import available_memory_bytes
+from perfmodel.models.prices import draw_prices
+from perfmodel.results.provenance import provenance
+from perfmodel.results.result import Result, StepResult
+from perfmodel.specs.catalog import load_device, load_machine, load_policy, load_scenario
+from perfmodel.specs.device import SwapDevice
+from perfmodel.specs.machine import Machine
+from perfmodel.specs.policy import SIMULATED_ENTRIES, Policy
+from perfmodel.specs.scenario import Scenario
+from perfmodel.units import format_bytes
+
+DEFAULT_DRAWS = 400
+# Runs that differ in their random numbers alone; only where an allocation may or may not fail.
+_RANDOM_RUNS = 32
+_LOW, _HIGH = 0.05, 0.95
+_LARGEST_SEED = (1 << 62) - 1
+
+
+def check_seed_and_draws(seed: int, draws: int) -> None:
+    """Raise an `InputError` for a seed or a number of draws that cannot be."""
+    if type(seed) is not int or not 0 <= seed <= _LARGEST_SEED:
+        raise InputError(Problem(f"must be a whole number from 0 to {_LARGEST_SEED}", key="seed"))
+    if type(draws) is not int or not 20 <= draws <= 100_000:
+        raise InputError(Problem("must be a whole number from 20 to 100000", key="draws"))
+
+
+def _check_memory(scenario: Scenario, runs: int) -> None:
+    import numba
+
+    needed = abi.state_bytes(scenario) * min(runs, numba.get_num_threads())
+    available = available_memory_bytes()
+    if needed > available // 2:
+        raise CapabilityError(
+            f"scenario {scenario.name!r} is too large for this machine: simulating "
+            f"{format_bytes(scenario.region.size_bytes)} takes {format_bytes(needed)} of memory and "
+            f"{format_bytes(available)} are available; choose a smaller region.size"
+        )
+
+
+def count_events(
+    scenario: Scenario, machine: Machine, policy: Policy, seeds: range
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Run the engine once for each seed.
+
+    Returns
+    -------
+    counters, events : int64 arrays, shape (seeds, steps, N_COUNTERS) and (seeds, steps, N_EVENTS)
+    mapping : int64 array, shape (seeds, N_MAPPING)
+    """
+    from perfmodel.kernels.engine import run_all
+
+    _check_memory(scenario, len(seeds))
+    counters, events, mapping = run_all(
+        abi.pack_parameters(scenario, machine, policy, seeds),
+        abi.pack_steps(scenario),
+        scenario.region.count,
+        abi.tlb_columns(machine),
+    )
+    return counters, events, mapping
+
+
+def _nanoseconds(picoseconds: float | np.integer | np.floating) -> float:
+    return round(float(picoseconds) / PICOSECONDS_PER_NANOSECOND, 3)
+
+
+def _breakdown(events: npt.NDArray[np.int64], prices: npt.NDArray[np.int64]) -> dict[str, float]:
+    parts = dict.fromkeys(abi.BREAKDOWN_PARTS, 0)
+    for event in Event:
+        parts[abi.PRICES[event][1]] += int(events[event]) * int(prices[event])
+    return {part: _nanoseconds(total) for part, total in parts.items()}
+
+
+def simulate_draws(
+    scenario: Scenario,
+    machine: Machine,
+    device: SwapDevice,
+    policy: Policy,
+    *,
+    seed: int,
+    draws: int,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64], Result]:
+    """One arm with all its draws.
+
+    On a synchronous device nothing overlaps, so the time of a step is the sum of its events' prices
+    and the engine need not run again for each draw of prices.
+
+    Returns
+    -------
+    elapsed : int64 array, shape (draws + 1, steps), picoseconds, best prices first
+    events : int64 array, shape (steps, N_EVENTS)
+    prices : int64 array, shape (draws + 1, N_EVENTS), picoseconds
+    result : Result
+    """
+    check_seed_and_draws(seed, draws)
+    random = policy.swap_entry == "pmd" and 0 < policy.order9_failure < 1
+    runs = _RANDOM_RUNS if random else 1
+    counters, events, mapping = count_events(
+        scenario, machine, policy, range(seed, seed + runs)
+    )
+    prices = draw_prices(machine, device, draws, seed)
+    turn = np.arange(draws + 1) % runs
+    elapsed = np.einsum("dse,de->ds", events[turn], prices)
+    steps = []
+    for index, step in enumerate(scenario.steps):
+        low, high = np.quantile(elapsed[1:, index], [_LOW, _HIGH])
+        steps.append(
+            StepResult(
+                name=step.name,
+                elapsed_ns=_nanoseconds(elapsed[0, index]),
+                interval_ns=(_nanoseconds(low), _nanoseconds(high)),
+                counters=abi.name_counters(counters[0, index]),
+                breakdown_ns=_breakdown(events[0, index], prices[0]),
+            )
+        )
+    result = Result(
+        scenario=scenario.name,
+        machine=machine.name,
+        device=device.name,
+        entry="",
+        regions=scenario.region.count,
+        steps=tuple(steps),
+        mapping={kind.name.lower(): int(mapping[0, kind]) for kind in Mapping},
+        provenance=provenance(
+            "simulated",
+            {"scenario": scenario, "machine": machine, "device": device, "policy": policy},
+            seed=seed,
+            draws=draws,
+            order9_failure=policy.order9_failure,
+        ),
+    )
+    return elapsed, events[0], prices, result
+
+
+def simulate(
+    scenario: Scenario | str,
+    machine: Machine | str,
+    *,
+    device: SwapDevice | str = "zram-lz4",
+    entry: str = "pte",
+    seed: int = 1,
+    draws: int = DEFAULT_DRAWS,
+    order9_failure: float = 0.0,
+) -> Result:
+    """Run a scenario in the model.
+
+    Parameters
+    ----------
+    scenario, machine, device : spec, or the name or path of one
+        A device that a fitted machine brings along replaces the published one of that name.
+    entry : str
+        ``pte`` (Linux 6.18), ``mthp-16k`` to ``mthp-1024k`` (the same, swapping in by mTHP order)
+        or ``pmd`` (one PMD swap entry).
+    seed : int
+        The same seed gives the same result, bit for bit.
+    draws : int
+        Draws from the spreads behind the intervals.
+    order9_failure : float
+        Probability that no order-9 page can be had at a swap-in behind a PMD swap entry, which then
+        falls back to 512 PTEs.
+
+    Returns
+    -------
+    Result
+
+    Raises
+    ------
+    InputError
+        If a name, file or number is wrong.
+    CapabilityError
+        If this computer has too little memory for the scenario.
+
+    Examples
+    --------
+    >>> import perfmodel as pm
+    >>> r = pm.simulate("thp-roundtrip", "amd-zen3", entry="pmd")
+    >>> r.step("touch").counters["pgmajfault"]
+    32
+    """
+    scenario = load_scenario(scenario) if isinstance(scenario, str) else scenario
+    machine = load_machine(machine) if isinstance(machine, str) else machine
+    device = load_device(device, machine) if isinstance(device, str) else device
+    policy = load_policy(entry, order9_failure=order9_failure, allowed=SIMULATED_ENTRIES)
+    *_, result = simulate_draws(scenario, machine, device, policy, seed=seed, draws=draws)
+    return result
+
+
+assert len(abi.PRICES) == N_EVENTS

@@ -1,0 +1,126 @@
+"""What a run of a scenario yields, the same in both worlds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from perfmodel.results.variables import VARIABLES
+
+if TYPE_CHECKING:
+    import xarray
+
+Json = dict[str, Any]
+
+
+@attrs.frozen
+class StepResult:
+    """One step of one arm.
+
+    Parameters
+    ----------
+    name : str
+        The step's name in the scenario.
+    elapsed_ns : float
+        Simulated: time at the machine's best numbers. Measured: 25 % quantile of the repetitions.
+    interval_ns : tuple of float
+        Simulated: 90 % interval from the spreads of the machine's numbers. Measured: from the 5 %
+        to the 95 % quantile of the repetitions.
+    counters : dict of str to int
+        Changes of the kernel's counters under the kernel's names; one that is not known is absent.
+    breakdown_ns : dict of str to float
+        Where the time went. Empty for a measurement, which cannot tell.
+    repetitions_ns : tuple of float
+        Every measured repetition, in order. Empty for a simulation.
+    unstable_counters : tuple of str
+        Measured counters that moved between repetitions; `counters` has their most common value.
+    """
+
+    name: str
+    elapsed_ns: float
+    interval_ns: tuple[float, float]
+    counters: dict[str, int]
+    breakdown_ns: dict[str, float] = attrs.field(factory=dict)
+    repetitions_ns: tuple[float, ...] = ()
+    unstable_counters: tuple[str, ...] = ()
+
+    def to_json(self) -> Json:
+        """As `--json` prints it."""
+        document: Json = {
+            "name": self.name,
+            "elapsed_ns": self.elapsed_ns,
+            "interval_ns": list(self.interval_ns),
+            "counters": self.counters,
+            "breakdown_ns": self.breakdown_ns,
+        }
+        if self.repetitions_ns:
+            document["repetitions_ns"] = list(self.repetitions_ns)
+            document["unstable_counters"] = list(self.unstable_counters)
+        return document
+
+
+@attrs.frozen
+class Result:
+    """One scenario under one entry, simulated or measured.
+
+    `mapping` says what is mapped how at the end; a value that the kernel does not tell is None.
+    """
+
+    scenario: str
+    machine: str
+    device: str
+    entry: str
+    regions: int
+    steps: tuple[StepResult, ...]
+    mapping: dict[str, int | None]
+    provenance: Json
+
+    def step(self, name: str) -> StepResult:
+        """The step of that name."""
+        return next(step for step in self.steps if step.name == name)
+
+    def per_2mib_us(self, name: str) -> float:
+        """Microseconds that a step took for each 2 MiB."""
+        return self.step(name).elapsed_ns / self.regions / 1000
+
+    def to_json(self) -> Json:
+        """As `--json` prints it."""
+        return {
+            "scenario": self.scenario,
+            "machine": self.machine,
+            "device": self.device,
+            "entry": self.entry,
+            "regions": self.regions,
+            "provenance": self.provenance,
+            "steps": [step.to_json() for step in self.steps],
+            "mapping": self.mapping,
+        }
+
+    def to_dataset(self) -> xarray.Dataset:
+        """The steps as a labelled dataset; `results.variables` says what each variable means."""
+        import xarray
+
+        names = [step.name for step in self.steps]
+        counters = sorted({name for step in self.steps for name in step.counters})
+        parts = sorted({part for step in self.steps for part in step.breakdown_ns})
+        columns = {
+            "elapsed_ns": [step.elapsed_ns for step in self.steps],
+            "interval_ns": [step.interval_ns for step in self.steps],
+            "counters": [[step.counters.get(name, -1) for name in counters] for step in self.steps],
+            "breakdown_ns": [
+                [step.breakdown_ns.get(part, 0.0) for part in parts] for step in self.steps
+            ],
+        }
+        return xarray.Dataset(
+            {
+                name: (
+                    VARIABLES[name].dims,
+                    values,
+                    {"units": VARIABLES[name].unit, "long_name": VARIABLES[name].meaning},
+                )
+                for name, values in columns.items()
+            },
+            coords={"step": names, "bound": ["low", "high"], "counter": counters, "part": parts},
+            attrs={"scenario": self.scenario, "machine": self.machine, "entry": self.entry},
+        )

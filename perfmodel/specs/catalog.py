@@ -1,0 +1,156 @@
+"""Finds machines, devices, policies and scenarios by name in what is installed, or by path."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import attrs
+
+from perfmodel.errors import InputError, Problem
+from perfmodel.specs import io
+from perfmodel.specs.device import SwapDevice
+from perfmodel.specs.machine import Machine
+from perfmodel.specs.policy import MEASURED_ENTRIES, Policy, check_entry, mthp_order
+from perfmodel.specs.scenario import Scenario
+
+_PACKAGE = Path(__file__).parent.parent
+_CHECKOUT = _PACKAGE.parent
+Spec = TypeVar("Spec")
+
+# Each kind of spec lives in the package or, in a checkout, beside it where the wheel takes it from.
+_FOLDERS: dict[str, tuple[Path, ...]] = {
+    "machine": (
+        _PACKAGE / "machines",
+        _PACKAGE / "profiles",
+        _CHECKOUT / "calibration" / "profiles",
+    ),
+    "device": (_PACKAGE / "devices",),
+    "policy": (_PACKAGE / "policies",),
+    "scenario": (_PACKAGE / "scenarios", _CHECKOUT / "workloads" / "scenarios"),
+}
+
+
+def names(kind: str) -> dict[str, Path]:
+    """Every installed spec of one kind (``machine``, ``device``, ``policy``, ``scenario``)."""
+    found: dict[str, Path] = {}
+    for folder in _FOLDERS[kind]:
+        for path in sorted(folder.glob("*.toml")):
+            found.setdefault(path.stem, path)
+    return found
+
+
+def _locate(kind: str, name: str) -> Path:
+    if name.endswith(".toml") or "/" in name:
+        return Path(name)
+    installed = names(kind)
+    if name not in installed:
+        known = ", ".join(installed) or "none"
+        message = f"{name[:80]!r} is neither installed nor a path; installed: {known}"
+        raise InputError(Problem(message, key=kind))
+    return installed[name]
+
+
+def load_machine(name: str | Path) -> Machine:
+    """A machine or fitted profile by name or path."""
+    path = _locate("machine", str(name))
+    return io.structure(Machine, io.read_toml(path), str(path))
+
+
+def load_device(name: str | Path, machine: Machine | None = None) -> SwapDevice:
+    """A swap device by name or path; one that `machine` was fitted with comes first."""
+    if machine is not None and str(name) in machine.devices:
+        return machine.devices[str(name)]
+    path = _locate("device", str(name))
+    return io.structure(SwapDevice, io.read_toml(path), str(path))
+
+
+def load_policy(
+    entry: str, *, order9_failure: float = 0.0, allowed: tuple[str, ...] = MEASURED_ENTRIES
+) -> Policy:
+    """The policy behind an arm's short name, such as ``pte``, ``mthp-64k`` or ``pmd``."""
+    check_entry(entry, allowed)
+    path = _locate("policy", "linux-pmd-swap" if entry == "pmd" else "linux-6.18")
+    policy = io.structure(Policy, io.read_toml(path), str(path))
+    try:
+        return attrs.evolve(
+            policy, swapin_order=mthp_order(entry), order9_failure=float(order9_failure)
+        )
+    except ValueError as error:
+        raise InputError(Problem(str(error), key="order9-failure")) from None
+
+
+_PARAMETER_NAME = re.compile(r"[a-z][a-z0-9_]{0,40}")
+
+
+def _parameters(table: Mapping[str, Any], file: str) -> dict[str, int]:
+    declared = table.get("parameters", {})
+    if not isinstance(declared, dict):
+        raise InputError(Problem("must be a table", file=file, key="parameters"))
+    problems = []
+    for name, default in declared.items():
+        if not _PARAMETER_NAME.fullmatch(name):
+            problems.append(Problem("must be a lower-case word", file=file, key=f"parameters.{name}"))
+        elif type(default) is not int:
+            message = "must be a whole number, the parameter's default"
+            problems.append(Problem(message, file=file, key=f"parameters.{name}"))
+    if problems:
+        raise InputError(problems)
+    return dict(declared)
+
+
+def _substitute(value: Any, parameters: Mapping[str, int], depth: int = 0) -> Any:
+    if depth > 20:
+        return value
+    if isinstance(value, dict):
+        return {key: _substitute(inner, parameters, depth + 1) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_substitute(inner, parameters, depth + 1) for inner in value]
+    if isinstance(value, str) and value.startswith("$"):
+        return parameters.get(value[1:], value)
+    return value
+
+
+def load_scenario(name: str | Path, **parameters: int) -> Scenario:
+    """A scenario by name or path.
+
+    Parameters
+    ----------
+    name : str or Path
+        Installed name, or path of a TOML file.
+    **parameters : int
+        Values for what the file declares under ``[parameters]`` and uses as ``"$name"``.
+    """
+    path = _locate("scenario", str(name))
+    table = io.read_toml(path)
+    values = _parameters(table, str(path))
+    for key, value in parameters.items():
+        if key not in values:
+            known = ", ".join(values) or "none"
+            message = f"is no parameter of this scenario; it has: {known}"
+            raise InputError(Problem(message, file=str(path), key=key))
+        values[key] = value
+    table.pop("parameters", None)
+    return io.structure(Scenario, _substitute(table, values), str(path))
+
+
+def default_machine(vendor: str, family: int, model: int) -> tuple[Machine, bool]:
+    """The machine that describes a processor best, and whether it is really that processor's.
+
+    A fitted profile comes before a published machine, and one for this processor before any other.
+    """
+    candidates = [load_machine(path) for path in names("machine").values()]
+    candidates.sort(key=lambda machine: (machine.fit is None, machine.name))
+
+    def matches(machine: Machine) -> bool:
+        return any(
+            match.vendor == vendor and match.family == family and model in match.models
+            for match in machine.matches
+        )
+
+    for machine in candidates:
+        if matches(machine):
+            return machine, True
+    return candidates[0], False

@@ -1,0 +1,271 @@
+"""Reads specs from TOML: units converted, everything validated, all errors of a file at once."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from enum import StrEnum
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar, get_origin
+
+import attrs
+from cattrs import Converter
+from cattrs.cols import homogenous_tuple_structure_factory, mapping_structure_factory
+from cattrs.errors import (
+    AttributeValidationNote,
+    ClassValidationError,
+    ForbiddenExtraKeysError,
+    IterableValidationError,
+    IterableValidationNote,
+)
+from cattrs.gen import make_dict_structure_fn, override
+
+from perfmodel.errors import InputError, Problem
+from perfmodel.specs.quantity import How, Quantity
+from perfmodel.units import conversion_factor, parse_bytes
+
+Spec = TypeVar("Spec")
+_LARGEST_FILE = 16 << 20
+_QUANTITY_KEYS = ("value", "unit", "spread", "source", "how")
+
+
+def read_bytes(path: Path) -> bytes:
+    """Content of a file that a user named.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, or is too large to be what is wanted.
+    """
+    try:
+        if path.stat().st_size > _LARGEST_FILE:
+            raise InputError(Problem("is larger than 16 MiB", file=str(path)))
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(Problem(f"cannot be read: {error.strerror}", file=str(path))) from None
+    except ValueError:  # a name that no file can have
+        raise InputError(Problem("is no file name", file=repr(str(path)))) from None
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Parse a TOML file, with one clear error if it is none."""
+    try:
+        return tomllib.loads(read_bytes(path).decode("utf-8"))
+    except UnicodeDecodeError as error:
+        problem = Problem(f"is not UTF-8 text (byte {error.start})", file=str(path))
+    except tomllib.TOMLDecodeError as error:
+        problem = Problem(f"is not valid TOML: {error}", file=str(path))
+    except (RecursionError, ValueError):  # nesting or digits beyond what the parser takes
+        problem = Problem("is not valid TOML: nested too deeply or a number too long", file=str(path))
+    raise InputError(problem)
+
+
+def _strict(kind: type, name: str) -> Callable[[Any, Any], Any]:
+    def hook(value: Any, _: Any) -> Any:
+        if type(value) is not kind:
+            raise ValueError(f"must be {name}, not {_describe(value)}")
+        return value
+
+    return hook
+
+
+def _describe(value: object) -> str:
+    if isinstance(value, dict):
+        return "a table"
+    if isinstance(value, list):
+        return "a list"
+    return repr(value)[:40]
+
+
+def _structure_float(value: Any, _: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"must be a number, not {_describe(value)}")
+    try:
+        number = float(value)
+    except OverflowError:
+        raise ValueError("must be a finite number") from None
+    if not math.isfinite(number):
+        raise ValueError(f"must be a finite number, not {number}")
+    return number
+
+
+def _structure_choice(value: Any, kind: type[StrEnum]) -> StrEnum:
+    choices = ", ".join(f'"{choice}"' for choice in kind)
+    if not isinstance(value, str) or value not in list(kind):
+        raise ValueError(f"must be one of {choices}, not {_describe(value)}")
+    return kind(value)
+
+
+def _structure_quantity(value: Any, unit: str) -> Quantity:
+    if not isinstance(value, dict):
+        raise ValueError(
+            f"must be a table {{value, unit, spread, source, how}}, not {_describe(value)}"
+        )
+    complaints = [f"{key} is missing" for key in _QUANTITY_KEYS if key not in value]
+    complaints += [f"{key} is no key of a quantity" for key in value if key not in _QUANTITY_KEYS]
+    numbers = dict.fromkeys(("value", "spread"), 0.0)
+    for key in numbers:
+        if key in value:
+            try:
+                numbers[key] = _structure_float(value[key], float)
+                if numbers[key] < 0:
+                    raise ValueError("must not be negative")
+            except ValueError as error:
+                complaints.append(f"{key} {error}")
+    factor = 1.0
+    if "unit" in value:
+        try:
+            factor = conversion_factor(_strict(str, "a text")(value["unit"], str), unit)
+        except ValueError as error:
+            complaints.append(str(error))
+    for key in ("source", "how"):
+        if key in value and (not isinstance(value[key], str) or not value[key].strip()):
+            complaints.append(f"{key} must be a text that is not empty")
+    if isinstance(value.get("how"), str) and value["how"] not in list(How):
+        complaints.append(f"how must be one of {', '.join(How)}, not {value['how'][:40]!r}")
+    if not math.isfinite(numbers["value"] * factor + numbers["spread"] * factor):
+        complaints.append("is too large")
+    if complaints:
+        raise ValueError("; ".join(complaints))
+    return Quantity(
+        value=numbers["value"] * factor,
+        spread=numbers["spread"] * factor,
+        unit=unit,
+        source=value["source"],
+        how=How(value["how"]),
+    )
+
+
+def _structure_size(value: Any, _: Any) -> int:
+    if not isinstance(value, str):
+        raise ValueError(f'must be a text with a unit such as "64 MiB", not {_describe(value)}')
+    return parse_bytes(value)
+
+
+# A key of a file whose name or form differs from the attribute it becomes.
+_SPECIAL_KEYS: dict[str, tuple[str, Callable[[Any, Any], Any]]] = {
+    "size_bytes": ("size", _structure_size)
+}
+
+
+def _validated(
+    attribute: attrs.Attribute[Any], structure: Callable[[Any, Any], Any]
+) -> Callable[[Any, Any], Any]:
+    """Run a field's own validator at once, so that the errors of all fields are seen together."""
+
+    def hook(value: Any, kind: Any) -> Any:
+        structured = structure(value, kind)
+        if attribute.validator is not None and attribute.name != "correlation":
+            attribute.validator(None, attribute, structured)
+        return structured
+
+    return hook
+
+
+@cache
+def _converter() -> Converter:
+    converter = Converter(forbid_extra_keys=True)
+    converter.register_structure_hook(int, _strict(int, "a whole number"))
+    converter.register_structure_hook(str, _strict(str, "a text"))
+    converter.register_structure_hook(bool, _strict(bool, "true or false"))
+    converter.register_structure_hook(float, _structure_float)
+    converter.register_structure_hook(StrEnum, _structure_choice)
+
+    def only(container: type, name: str, inner: Callable[[Any, Any], Any]) -> Any:
+        def hook(value: Any, kind: Any) -> Any:
+            if not isinstance(value, container):
+                raise ValueError(f"must be {name}, not {_describe(value)}")
+            return inner(value, kind)
+
+        return hook
+
+    def structure_spec(kind: type) -> Any:
+        attrs.resolve_types(kind)
+        overrides: dict[str, Any] = {}
+        for attribute in attrs.fields(kind):
+            if attribute.type is Quantity:
+                unit = attribute.metadata["unit"]
+                inner = lambda value, _, unit=unit: _structure_quantity(value, unit)  # noqa: E731
+                overrides[attribute.name] = override(struct_hook=_validated(attribute, inner))
+            elif attribute.name in _SPECIAL_KEYS:
+                key, inner = _SPECIAL_KEYS[attribute.name]
+                overrides[attribute.name] = override(
+                    rename=key, struct_hook=_validated(attribute, inner)
+                )
+            else:
+                overrides[attribute.name] = override(
+                    struct_hook=_validated(attribute, converter.structure)
+                )
+        structure = make_dict_structure_fn(
+            kind, converter, _cattrs_forbid_extra_keys=True, **overrides
+        )
+        return only(dict, "a table", structure)
+
+    converter.register_structure_hook_factory(attrs.has, structure_spec)
+    converter.register_structure_hook_factory(
+        lambda kind: get_origin(kind) is tuple,
+        lambda kind, self: only(list, "a list", homogenous_tuple_structure_factory(kind, self)),
+    )
+    converter.register_structure_hook_factory(
+        lambda kind: get_origin(kind) is dict,
+        lambda kind, self: only(dict, "a table", mapping_structure_factory(kind, self)),
+    )
+    return converter
+
+
+def _problems(error: BaseException, file: str, path: str = "") -> Iterator[Problem]:
+    """Flatten cattrs' nested errors into one problem per key."""
+    if isinstance(error, ClassValidationError | IterableValidationError):
+        for inner in error.exceptions:
+            yield from _problems(inner, file, _extend(path, inner))
+    elif isinstance(error, ForbiddenExtraKeysError):
+        known = ", ".join(sorted(_keys_of(error.cl)))
+        for key in sorted(error.extra_fields, key=str):
+            yield Problem(f"is not known here; known are {known}", file=file, key=f"{path}{key}")
+    elif isinstance(error, KeyError):
+        yield Problem("is missing", file=file, key=f"{path}{error.args[0]}".rstrip("."))
+    else:
+        # attrs' own validators raise with the attribute and value behind the message.
+        message = str(error.args[0]) if error.args else type(error).__name__
+        yield Problem(message, file=file, key=path.rstrip("."))
+
+
+def _keys_of(kind: type) -> list[str]:
+    return [
+        _SPECIAL_KEYS.get(attribute.name, (attribute.name,))[0] for attribute in attrs.fields(kind)
+    ]
+
+
+def _extend(path: str, error: BaseException) -> str:
+    for note in getattr(error, "__notes__", ()):
+        if isinstance(note, AttributeValidationNote):
+            if isinstance(error, KeyError):
+                return path
+            return f"{path}{_SPECIAL_KEYS.get(note.name, (note.name,))[0]}."
+        if isinstance(note, IterableValidationNote):
+            return f"{path.rstrip('.')}[{note.index}]."
+    return path
+
+
+def structure(kind: type[Spec], table: Mapping[str, Any], file: str) -> Spec:
+    """Turn a parsed table into a spec.
+
+    Raises
+    ------
+    InputError
+        With every problem of the table, each with `file` and key.
+    """
+    try:
+        return _converter().structure(table, kind)
+    except RecursionError:
+        raise InputError(Problem("is nested too deeply", file=file)) from None
+    except Exception as error:  # whatever a file contains, no traceback
+        raise InputError(list(_problems(error, file))) from None
+
+
+def digest(data: bytes) -> str:
+    """SHA-256 of some bytes, as hex."""
+    return hashlib.sha256(data).hexdigest()

@@ -1,0 +1,144 @@
+"""Machines: a CPU's translation hardware and the price of each event in its kernel."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+
+from perfmodel.specs.device import SwapDevice
+from perfmodel.specs.quantity import Quantity, quantity, text, whole_number
+
+
+def _sets_are_whole(_: object, attribute: attrs.Attribute[Any], value: TlbLevel) -> None:
+    """Reject a geometry in which the ways do not divide the entries."""
+    if not isinstance(value, TlbLevel):
+        raise ValueError("must be a table that describes a TLB level")
+    for size in ("4k", "2m"):
+        entries = getattr(value, f"entries_{size}").value
+        ways = getattr(value, f"ways_{size}").value
+        if entries % ways:
+            raise ValueError(f"ways_{size} ({ways:g}) must divide entries_{size} ({entries:g})")
+    if value.shared and (value.entries_4k.value, value.ways_4k.value) != (
+        value.entries_2m.value,
+        value.ways_2m.value,
+    ):
+        raise ValueError("a shared level must have the same geometry for 4k and 2m")
+
+
+@attrs.frozen
+class TlbLevel:
+    """One TLB level, exact LRU; `shared` says whether 4 KiB and 2 MiB pages compete in it."""
+
+    shared: bool = attrs.field(validator=attrs.validators.instance_of(bool))
+    entries_4k: Quantity = quantity("1", "entries for 4 KiB pages", minimum=1, whole=True)
+    ways_4k: Quantity = quantity("1", "associativity for 4 KiB pages", minimum=1, whole=True)
+    entries_2m: Quantity = quantity("1", "entries for 2 MiB pages", minimum=1, whole=True)
+    ways_2m: Quantity = quantity("1", "associativity for 2 MiB pages", minimum=1, whole=True)
+
+
+@attrs.frozen
+class Cpu:
+    """Translation and memory of one core."""
+
+    l1_tlb: TlbLevel = attrs.field(validator=_sets_are_whole)
+    stlb: TlbLevel = attrs.field(validator=_sets_are_whole)
+    stlb_hit_ns: Quantity = quantity("ns", "extra latency of an STLB hit over an L1 hit")
+    walk_pte_ns: Quantity = quantity("ns", "exposed latency of a page walk to a PTE")
+    walk_pmd_ns: Quantity = quantity("ns", "exposed latency of a page walk to a PMD leaf")
+    cached_access_ns: Quantity = quantity("ns", "load of a line that was just brought in")
+    memory_access_ns: Quantity = quantity("ns", "load of a line that no private cache holds")
+    write_page_ns: Quantity = quantity("ns", "a program's write of one 4 KiB page")
+
+
+@attrs.frozen
+class KernelCosts:
+    """Price of each event inside the kernel."""
+
+    fault_ns: Quantity = quantity("ns", "enter and leave the page fault handler, find the VMA")
+    swapin_folio_ns: Quantity = quantity("ns", "allocate, charge and LRU-add one folio at swap-in")
+    swapin_large_folio_ns: Quantity = quantity("ns", "extra for a folio of order 1 and more")
+    swapin_page_ns: Quantity = quantity("ns", "check and release one slot at swap-in")
+    map_pte_ns: Quantity = quantity("ns", "set one PTE and its reverse mapping")
+    map_pmd_ns: Quantity = quantity("ns", "set one PMD leaf and its reverse mapping")
+    order9_allocation_failure_ns: Quantity = quantity("ns", "try for an order-9 page in vain")
+    split_pmd_swap_entry_ns: Quantity = quantity("ns", "turn one PMD swap entry into 512 PTEs")
+    swapout_folio_ns: Quantity = quantity("ns", "isolate, give slots to and free one folio")
+    swapout_page_ns: Quantity = quantity("ns", "slot words and freeing of one page at swap-out")
+    split_pmd_mapping_ns: Quantity = quantity("ns", "split one PMD mapping into 512 PTEs")
+    unmap_pte_ns: Quantity = quantity("ns", "replace one PTE by a swap entry")
+    set_pmd_swap_entry_ns: Quantity = quantity("ns", "replace one PMD leaf by a PMD swap entry")
+    zero_scan_page_ns: Quantity = quantity("ns", "find out that a page is all zero")
+    clear_page_ns: Quantity = quantity("ns", "clear one 4 KiB page")
+    thp_allocation_ns: Quantity = quantity("ns", "allocate and charge one THP at first touch")
+    page_table_allocation_ns: Quantity = quantity("ns", "allocate one page for a PTE table")
+
+
+@attrs.frozen
+class HostMatch:
+    """The processors, as /proc/cpuinfo names them, that a machine file describes."""
+
+    vendor: str = attrs.field(validator=text)
+    family: int = whole_number(0, 1 << 16)
+    models: tuple[int, ...] = attrs.field(
+        validator=attrs.validators.deep_iterable(
+            attrs.validators.instance_of(int), attrs.validators.min_len(1)
+        )
+    )
+
+
+@attrs.frozen
+class FitArm:
+    """One arm whose measured times went into a fit."""
+
+    scenario: str = attrs.field(validator=text)
+    entry: str = attrs.field(validator=text)
+
+
+@attrs.frozen
+class Evidence:
+    """A file of measurements that a fit rests on."""
+
+    file: str = attrs.field(validator=text)
+    sha256: str = attrs.field(validator=text)
+
+
+def _square(instance: FitRecord, attribute: attrs.Attribute[Any], value: object) -> None:
+    size = len(instance.parameters)
+    rows = value if isinstance(value, tuple) else ()
+    if len(rows) != size or any(len(row) != size for row in rows):
+        raise ValueError(f"must have {size} rows and columns, one for each of the parameters")
+
+
+@attrs.frozen
+class FitRecord:
+    """What a fit knows about its parameters together, and how far runs drift apart.
+
+    `parameters` are dotted names such as ``kernel.fault_ns`` or ``devices.zram-lz4.free_slot_ns``;
+    `correlation` has one row for each; the standard deviations stand as `spread` beside the values.
+    """
+
+    date: str = attrs.field(validator=text)
+    base: str = attrs.field(validator=text)
+    kernel_release: str = attrs.field(validator=text)
+    run_to_run: Quantity = quantity("1", "relative spread between separate runs, common to all")
+    chi_square: float = attrs.field(validator=attrs.validators.instance_of(float))
+    degrees_of_freedom: int = whole_number(0, 1 << 30)
+    parameters: tuple[str, ...] = attrs.field()
+    correlation: tuple[tuple[float, ...], ...] = attrs.field(validator=_square)
+    arms: tuple[FitArm, ...] = attrs.field()
+    evidence: tuple[Evidence, ...] = attrs.field()
+    warnings: tuple[str, ...] = attrs.field()
+
+
+@attrs.frozen
+class Machine:
+    """A CPU and its kernel's prices; a fitted one (a profile) also carries devices and the fit."""
+
+    name: str = attrs.field(validator=text)
+    description: str = attrs.field(validator=text)
+    cpu: Cpu = attrs.field(validator=attrs.validators.instance_of(Cpu))
+    kernel: KernelCosts = attrs.field(validator=attrs.validators.instance_of(KernelCosts))
+    matches: tuple[HostMatch, ...] = attrs.field(default=())
+    devices: dict[str, SwapDevice] = attrs.field(factory=dict)
+    fit: FitRecord | None = attrs.field(default=None)
