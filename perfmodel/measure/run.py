@@ -1,0 +1,179 @@
+"""Measures scenarios on the live kernel: arms in short turns, all repetitions kept."""
+
+from __future__ import annotations
+
+import datetime
+from collections import Counter as Tally
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from perfmodel.constants import Mapping
+from perfmodel.errors import InputError, Problem
+from perfmodel.host import facts
+from perfmodel.measure.session import LiveSession
+from perfmodel.results.provenance import provenance
+from perfmodel.results.result import Result, StepResult
+from perfmodel.specs.catalog import load_device, load_scenario
+from perfmodel.specs.device import SwapDevice
+from perfmodel.specs.policy import MEASURED_ENTRIES, check_entry
+from perfmodel.specs.scenario import Scenario
+
+DEFAULT_REPETITIONS = 25
+WARM_UPS = 2
+# The location on machines that others share, where noise only adds; the spread stands beside it.
+LOCATION_QUANTILE = 0.25
+LIVE_MACHINE = "this machine"
+
+Repetition = dict[str, Any]
+Progress = Callable[[int, int], None]
+
+
+def measure_arms(
+    arms: list[tuple[Scenario, str]],
+    device: SwapDevice,
+    *,
+    repetitions: int = DEFAULT_REPETITIONS,
+    report: Callable[[str], None] = lambda _: None,
+    progress: Progress = lambda _done, _total: None,
+) -> list[Result]:
+    """Measure several arms side by side.
+
+    Goes round the arms in turn, one repetition each, so that what drifts hits all of them. The first
+    rounds warm up and are not counted.
+
+    Parameters
+    ----------
+    arms : list of (Scenario, str)
+        Scenario and entry of each arm.
+    device : SwapDevice
+        Says what to set up; its numbers play no part.
+    repetitions : int
+        Counted repetitions of each arm.
+    report, progress : callable
+        Get a line worth telling, and (repetitions done, in all).
+
+    Returns
+    -------
+    list of Result
+        In the order of `arms`.
+    """
+    if type(repetitions) is not int or not 3 <= repetitions <= 1000:
+        raise InputError(Problem("must be a whole number from 3 to 1000", key="repetitions"))
+    for _, entry in arms:
+        check_entry(entry, MEASURED_ENTRIES)
+    rounds = WARM_UPS + repetitions
+    raw: list[list[Repetition]] = [[] for _ in arms]
+    scenarios = [scenario for scenario, _ in arms]
+    entries = list(dict.fromkeys(entry for _, entry in arms))
+    with LiveSession(scenarios, device, entries, report=report) as session:
+        started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        for turn in range(rounds):
+            for index, (scenario, entry) in enumerate(arms):
+                raw[index].append(session.run(scenario, entry))
+                progress(turn * len(arms) + index + 1, rounds * len(arms))
+    return [
+        summarise(scenario, entry, device, repetitions_of_arm[WARM_UPS:], started)
+        for (scenario, entry), repetitions_of_arm in zip(arms, raw, strict=True)
+    ]
+
+
+def summarise(
+    scenario: Scenario, entry: str, device: SwapDevice, raw: list[Repetition], started: str
+) -> Result:
+    """One arm's repetitions as a result.
+
+    A counter that the whole system shares can move by other processes' doing; the result has its
+    most common change and names it as unstable.
+    """
+    steps = []
+    for index, step in enumerate(scenario.steps):
+        times = [float(repetition["steps"][index]["elapsed_ns"]) for repetition in raw]
+        changes = [repetition["steps"][index]["counters"] for repetition in raw]
+        counters = {}
+        unstable = []
+        for name in changes[0]:
+            tally = Tally(change[name] for change in changes)
+            counters[name] = min(tally, key=lambda value: (-tally[value], value))
+            if len(tally) > 1:
+                unstable.append(name)
+        low, location, high = np.quantile(times, [0.05, LOCATION_QUANTILE, 0.95])
+        steps.append(
+            StepResult(
+                name=step.name,
+                elapsed_ns=round(float(location), 3),
+                interval_ns=(round(float(low), 3), round(float(high), 3)),
+                counters=counters,
+                repetitions_ns=tuple(times),
+                unstable_counters=tuple(unstable),
+            )
+        )
+    mapping = raw[-1]["mapping"]
+    by_pmd = {"pmd_swap_entries": 0, "pte_swap_entries": mapping["swap_entries"]}
+    if entry == "pmd" and mapping["swap_entries"]:
+        by_pmd = dict.fromkeys(by_pmd)  # type: ignore[arg-type] # the kernel does not tell them apart
+    known = {**mapping, **by_pmd}
+    return Result(
+        scenario=scenario.name,
+        machine=LIVE_MACHINE,
+        device=device.name,
+        entry=entry,
+        regions=scenario.region.count,
+        steps=tuple(steps),
+        mapping={kind.name.lower(): known[kind.name.lower()] for kind in Mapping},
+        provenance=provenance(
+            "measured",
+            {"scenario": scenario},
+            started=started,
+            host=facts(),
+            repetitions=len(raw),
+            warm_ups=WARM_UPS,
+            location=f"{LOCATION_QUANTILE:.0%} quantile",
+            reference_ns=[repetition["reference_ns"] for repetition in raw],
+            steal_ticks=[repetition["steal_ticks"] for repetition in raw],
+        ),
+    )
+
+
+def measure(
+    scenario: Scenario | str,
+    *,
+    device: SwapDevice | str = "zram-lz4",
+    entry: str = "pte",
+    repetitions: int = DEFAULT_REPETITIONS,
+    report: Callable[[str], None] = lambda _: None,
+    progress: Progress = lambda _done, _total: None,
+) -> Result:
+    """Run a scenario on the live kernel of this machine.
+
+    Needs root, zram and THP swap, because swap devices and THP settings are changed meanwhile; they
+    are put back whatever happens.
+
+    Parameters
+    ----------
+    scenario, device : spec, or the name or path of one
+    entry : str
+        ``pte``, ``mthp-16k`` to ``mthp-1024k``, ``shmem-pmd`` (a memfd THP, which a stock kernel
+        swaps in whole), or ``pmd`` on a kernel with PMD swap entries.
+    repetitions : int
+        Counted repetitions, from 3 to 1000.
+    report, progress : callable
+        See `measure_arms`.
+
+    Returns
+    -------
+    Result
+        Times are 25 % quantiles; every repetition is kept.
+
+    Raises
+    ------
+    CapabilityError
+        If this machine cannot do it; says what is missing and how to get it.
+    """
+    scenario = load_scenario(scenario) if isinstance(scenario, str) else scenario
+    device = load_device(device) if isinstance(device, str) else device
+    (result,) = measure_arms(
+        [(scenario, entry)], device, repetitions=repetitions, report=report, progress=progress
+    )
+    return result

@@ -1,0 +1,176 @@
+"""The running kernel's files and the few system calls that a measurement needs.
+
+`System` takes a root folder, so that tests can show it a machine that is not there.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import re
+import shutil
+import struct
+from pathlib import Path
+
+import attrs
+
+from perfmodel.constants import (
+    COUNTER_NAMES,
+    LIVE_COUNTER_NAMES,
+    PMD_ORDER,
+    Counter,
+    hugepage_directory,
+)
+from perfmodel.errors import CapabilityError
+
+_SWAP_FLAG_PREFER = 0x8000
+_HIGHEST_PRIORITY = 32767
+SWAP_LABEL = "perfmodel"
+# mkswap's header: the label stands behind the version, two counts and the UUID.
+_LABEL_OFFSET = 1024 + struct.calcsize("<3I16s")
+# Counters that the process's own resource usage gives without other processes' share.
+RUSAGE_COUNTERS = ("pgfault", "pgmajfault")
+
+
+@attrs.frozen
+class System:
+    """Files of the kernel below `root`."""
+
+    root: Path = Path("/")
+
+    def path(self, name: str) -> Path:
+        """A kernel file by its absolute name."""
+        return self.root / name.lstrip("/")
+
+    @property
+    def thp(self) -> Path:
+        """Where transparent huge pages are set up."""
+        return self.path("/sys/kernel/mm/transparent_hugepage")
+
+    def read(self, name: str) -> str | None:
+        """Content of a kernel file without the newline; None if it cannot be read."""
+        try:
+            return self.path(name).read_text().strip()
+        except (OSError, UnicodeDecodeError):
+            return None
+
+    def is_root(self) -> bool:
+        """Whether this process may change swap and THP settings."""
+        return os.geteuid() == 0
+
+    def active_swaps(self) -> list[str]:
+        """Devices and files that the kernel swaps to."""
+        lines = (self.read("/proc/swaps") or "").splitlines()[1:]
+        return [line.split()[0] for line in lines if line.split()]
+
+    def vmstat(self) -> dict[str, int]:
+        """All of /proc/vmstat."""
+        pairs = (line.split() for line in (self.read("/proc/vmstat") or "").splitlines())
+        return {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2 and pair[1].isdecimal()}
+
+    def counters(self) -> dict[str, int]:
+        """Every counter of the engine that this kernel has, but those of the process itself."""
+        values = self.vmstat()
+        found = {name: values[name] for name in COUNTER_NAMES if name in values}
+        for name in LIVE_COUNTER_NAMES:
+            if "/" in name:
+                text = self.read(f"{self.thp.relative_to(self.root)}/{name}")
+                if text is not None and text.isdecimal():
+                    found[name] = int(text)
+        for name in RUSAGE_COUNTERS:
+            found.pop(name, None)
+        return found
+
+    def steal_ticks(self) -> int:
+        """Time that the hypervisor gave to others, in ticks, over all CPUs."""
+        fields = (self.read("/proc/stat") or "").split("\n")[0].split()
+        return int(fields[8]) if len(fields) > 8 and fields[8].isdecimal() else 0
+
+    def has_pmd_swap_entries(self) -> bool:
+        """Whether this kernel leaves PMD swap entries behind."""
+        return Counter.THP_SWPOUT_PMD.name.lower() in self.vmstat()
+
+    def has_size(self, order: int, file: str = "enabled") -> bool:
+        """Whether a folio order can be enabled for anonymous memory (or for what `file` rules)."""
+        return (self.thp / hugepage_directory(order) / file).exists()
+
+    def has_shmem_thp(self) -> bool:
+        """Whether memfd memory can be mapped by THPs."""
+        return self.has_size(PMD_ORDER, "shmem_enabled") or (self.thp / "shmem_enabled").exists()
+
+    def zram_numbers(self) -> list[int]:
+        """Numbers of the zram devices that exist."""
+        found = (re.fullmatch(r"zram([0-9]+)", path.name) for path in self.path("/sys/block").glob("*"))
+        return sorted(int(match[1]) for match in found if match)
+
+    def can_add_zram(self) -> bool:
+        """Whether the kernel offers zram devices of our own."""
+        return self.path("/sys/class/zram-control/hot_add").exists()
+
+    def has_mkswap(self) -> bool:
+        """Whether util-linux's mkswap is installed."""
+        return mkswap_program() is not None
+
+    def boot_id(self) -> str:
+        """Identity of this boot: what a killed run left behind does not outlive it."""
+        return self.read("/proc/sys/kernel/random/boot_id") or ""
+
+    def process_start(self, pid: int) -> str | None:
+        """Start time of a process in ticks since boot; None if there is no such process."""
+        text = self.read(f"/proc/{pid}/stat")
+        return text.rpartition(")")[2].split()[19] if text else None
+
+
+def mkswap_program() -> str | None:
+    """Path of mkswap; an ordinary user's PATH often lacks the folder that it stands in."""
+    return shutil.which("mkswap", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
+
+
+def chosen(text: str) -> str:
+    """The active value of a setting such as ``always [madvise] never``."""
+    match = re.search(r"\[(\S+)\]", text)
+    return match[1] if match else text.strip()
+
+
+def write_setting(path: Path, value: str) -> None:
+    """Write to a kernel file.
+
+    Raises
+    ------
+    CapabilityError
+        If the kernel refuses, with the file and the reason.
+    """
+    try:
+        with path.open("w") as file:
+            file.write(value)
+    except OSError as error:
+        raise CapabilityError(f"{path} cannot be set to {value}: {error.strerror}") from None
+
+
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)
+
+
+def swap_on(device: Path) -> None:
+    """Start swapping to a device, before any other."""
+    if _libc().swapon(os.fsencode(device), _SWAP_FLAG_PREFER | _HIGHEST_PRIORITY) != 0:
+        reason = os.strerror(ctypes.get_errno())
+        raise CapabilityError(f"swapon {device} failed: {reason}")
+
+
+def swap_off(device: Path) -> None:
+    """Stop swapping to a device; nothing happens if the kernel does not swap to it."""
+    if _libc().swapoff(os.fsencode(device)) != 0 and ctypes.get_errno() != errno.EINVAL:
+        reason = os.strerror(ctypes.get_errno())
+        raise CapabilityError(f"swapoff {device} failed: {reason}")
+
+
+def swap_label(device: Path) -> str:
+    """Label in a device's swap header; empty if there is none."""
+    try:
+        with device.open("rb") as file:
+            file.seek(_LABEL_OFFSET)
+            return file.read(16).split(b"\0")[0].decode("ascii", "replace")
+    except OSError:
+        return ""
