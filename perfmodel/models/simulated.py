@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from perfmodel import abi
-from perfmodel.constants import N_EVENTS, PICOSECONDS_PER_NANOSECOND, Event, Mapping
+from perfmodel.constants import PICOSECONDS_PER_NANOSECOND, Event, Mapping
 from perfmodel.errors import CapabilityError, InputError, Problem
 from perfmodel.host import available_memory_bytes
 from perfmodel.models.prices import draw_prices
@@ -86,10 +86,11 @@ def simulate_draws(
     device: SwapDevice,
     policy: Policy,
     *,
+    entry: str,
     seed: int,
     draws: int,
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64], Result]:
-    """One arm with all its draws.
+) -> tuple[npt.NDArray[np.int64], Result]:
+    """One arm with all its draws; `entry` is the arm's name.
 
     On a synchronous device nothing overlaps, so the time of a step is the sum of its events' prices
     and the engine need not run again for each draw of prices.
@@ -97,8 +98,6 @@ def simulate_draws(
     Returns
     -------
     elapsed : int64 array, shape (draws + 1, steps), picoseconds, best prices first
-    events : int64 array, shape (steps, N_EVENTS)
-    prices : int64 array, shape (draws + 1, N_EVENTS), picoseconds
     result : Result
     """
     check_seed_and_draws(seed, draws)
@@ -126,7 +125,7 @@ def simulate_draws(
         scenario=scenario.name,
         machine=machine.name,
         device=device.name,
-        entry="",
+        entry=entry,
         regions=scenario.region.count,
         steps=tuple(steps),
         mapping={kind.name.lower(): int(mapping[0, kind]) for kind in Mapping},
@@ -138,7 +137,7 @@ def simulate_draws(
             order9_failure=policy.order9_failure,
         ),
     )
-    return elapsed, events[0], prices, result
+    return elapsed, result
 
 
 def simulate(
@@ -190,8 +189,7 @@ def simulate(
     machine = load_machine(machine) if isinstance(machine, str) else machine
     device = load_device(device, machine) if isinstance(device, str) else device
     policy = load_policy(entry, order9_failure=order9_failure, allowed=SIMULATED_ENTRIES)
-    *_, result = simulate_draws(scenario, machine, device, policy, seed=seed, draws=draws)
+    _, result = simulate_draws(
+        scenario, machine, device, policy, entry=entry, seed=seed, draws=draws
+    )
     return result
-
-
-assert len(abi.PRICES) == N_EVENTS
