@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,12 +21,20 @@ _PACKAGE = Path(__file__).parent.parent
 _CHECKOUT = _PACKAGE.parent
 Spec = TypeVar("Spec")
 
+
+def user_profiles() -> Path:
+    """Where `perfmodel calibrate` leaves a profile of this machine; looked into first."""
+    root = os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")
+    return Path(root) / "perfmodel" / "profiles"
+
+
 # Each kind of spec lives in the package or, in a checkout, beside it where the wheel takes it from.
 _FOLDERS: dict[str, tuple[Path, ...]] = {
     "machine": (
-        _PACKAGE / "machines",
+        user_profiles(),
         _PACKAGE / "profiles",
         _CHECKOUT / "calibration" / "profiles",
+        _PACKAGE / "machines",
     ),
     "device": (_PACKAGE / "devices",),
     "policy": (_PACKAGE / "policies",),
@@ -136,21 +145,29 @@ def load_scenario(name: str | Path, **parameters: int) -> Scenario:
     return io.structure(Scenario, _substitute(table, values), str(path))
 
 
-def default_machine(vendor: str, family: int, model: int) -> tuple[Machine, bool]:
+def default_machine(
+    vendor: str, family: int, model: int, *, fitted: bool = True
+) -> tuple[Machine, bool]:
     """The machine that describes a processor best, and whether it is really that processor's.
 
     A fitted profile comes before a published machine, and one for this processor before any other.
+
+    Parameters
+    ----------
+    vendor, family, model
+        As /proc/cpuinfo names the processor.
+    fitted : bool
+        Whether fitted profiles count.
     """
     candidates = [load_machine(path) for path in names("machine").values()]
-    candidates.sort(key=lambda machine: (machine.fit is None, machine.name))
+    candidates = [machine for machine in candidates if fitted or machine.fit is None]
 
-    def matches(machine: Machine) -> bool:
-        return any(
+    def rank(machine: Machine) -> tuple[bool, bool]:
+        matches = any(
             match.vendor == vendor and match.family == family and model in match.models
             for match in machine.matches
         )
+        return not matches, machine.fit is None
 
-    for machine in candidates:
-        if matches(machine):
-            return machine, True
-    return candidates[0], False
+    best = min(candidates, key=rank)
+    return best, not rank(best)[0]

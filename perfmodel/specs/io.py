@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
+import json
 import math
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar, get_origin
+from typing import Any, TypeVar, get_args, get_origin
 
 import attrs
 from cattrs import Converter
@@ -60,6 +60,17 @@ def read_toml(path: Path) -> dict[str, Any]:
         problem = Problem(f"is not valid TOML: {error}", file=str(path))
     except (RecursionError, ValueError):  # nesting or digits beyond what the parser takes
         problem = Problem("is not valid TOML: nested too deeply or a number too long", file=str(path))
+    raise InputError(problem)
+
+
+def read_json(path: Path) -> Any:
+    """Parse a JSON file, with one clear error if it is none."""
+    try:
+        return json.loads(read_bytes(path))
+    except json.JSONDecodeError as error:
+        problem = Problem(f"is not valid JSON, or not all of it: {error}", file=str(path))
+    except (UnicodeDecodeError, RecursionError, ValueError):
+        problem = Problem("is not valid JSON", file=str(path))
     raise InputError(problem)
 
 
@@ -145,6 +156,15 @@ def _structure_size(value: Any, _: Any) -> int:
     return parse_bytes(value)
 
 
+def _pair_hook(length: int, structure: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    def hook(value: Any, _: Any) -> tuple[float, ...]:
+        if not isinstance(value, list) or len(value) != length:
+            raise ValueError(f"must be a list of {length} numbers, not {_describe(value)}")
+        return tuple(structure(number, float) for number in value)
+
+    return hook
+
+
 # A key of a file whose name or form differs from the attribute it becomes.
 _SPECIAL_KEYS: dict[str, tuple[str, Callable[[Any, Any], Any]]] = {
     "size_bytes": ("size", _structure_size)
@@ -206,7 +226,11 @@ def _converter() -> Converter:
 
     converter.register_structure_hook_factory(attrs.has, structure_spec)
     converter.register_structure_hook_factory(
-        lambda kind: get_origin(kind) is tuple,
+        lambda kind: get_origin(kind) is tuple and get_args(kind)[-1] is not Ellipsis,
+        lambda kind: _pair_hook(len(get_args(kind)), converter.get_structure_hook(float)),
+    )
+    converter.register_structure_hook_factory(
+        lambda kind: get_origin(kind) is tuple and get_args(kind)[-1] is Ellipsis,
         lambda kind, self: only(list, "a list", homogenous_tuple_structure_factory(kind, self)),
     )
     converter.register_structure_hook_factory(
@@ -265,7 +289,3 @@ def structure(kind: type[Spec], table: Mapping[str, Any], file: str) -> Spec:
     except Exception as error:  # whatever a file contains, no traceback
         raise InputError(list(_problems(error, file))) from None
 
-
-def digest(data: bytes) -> str:
-    """SHA-256 of some bytes, as hex."""
-    return hashlib.sha256(data).hexdigest()

@@ -123,7 +123,7 @@ class FitRecord:
     kernel_release: str = attrs.field(validator=text)
     run_to_run: Quantity = quantity("1", "relative spread between separate runs, common to all")
     chi_square: float = attrs.field(validator=attrs.validators.instance_of(float))
-    degrees_of_freedom: int = whole_number(0, 1 << 30)
+    degrees_of_freedom: float = attrs.field(validator=attrs.validators.instance_of(float))
     parameters: tuple[str, ...] = attrs.field()
     correlation: tuple[tuple[float, ...], ...] = attrs.field(validator=_square)
     arms: tuple[FitArm, ...] = attrs.field()

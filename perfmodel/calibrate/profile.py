@@ -1,0 +1,173 @@
+"""Profiles: machines whose prices come from a fit, as TOML files."""
+
+from __future__ import annotations
+
+import hashlib
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import attrs
+import tomli_w
+
+from perfmodel.abi import PRICES
+from perfmodel.calibrate.fit import Fit, fit, observe
+from perfmodel.errors import InputError, Problem
+from perfmodel.results.result import Result
+from perfmodel.results.store import load_measurements
+from perfmodel.specs.catalog import default_machine, load_device, names
+from perfmodel.specs.catalog import load_scenario as _load_scenario
+from perfmodel.specs.device import SwapDevice
+from perfmodel.specs.machine import Evidence, FitArm, FitRecord, HostMatch, Machine
+from perfmodel.specs.quantity import How, Quantity
+
+# The only entries that a fit may see; all others are predicted.
+FIT_ENTRIES = ("pte", "mthp-16k", "mthp-1024k")
+_DIGITS = 6
+
+
+def fit_scenarios() -> list[str]:
+    """Installed scenarios that a fit may see."""
+    return [name for name in names("scenario") if not _load_scenario(name).held_out]
+
+
+def fit_arms() -> list[tuple[str, str]]:
+    """Scenario and entry of every arm that goes into a fit."""
+    return [(scenario, entry) for scenario in fit_scenarios() for entry in FIT_ENTRIES]
+
+
+def _rounded(number: float) -> float:
+    return float(f"{number:.{_DIGITS}g}")
+
+
+def build_profile(
+    files: list[Path], *, name: str, device: SwapDevice | None = None
+) -> tuple[Machine, Fit]:
+    """Fit a profile to files of measurements.
+
+    Parameters
+    ----------
+    files : list of Path
+        One file for each measuring session, all of the same host.
+    name : str
+        Name of the profile.
+    device : SwapDevice, optional
+        Prior for the device; the published ``zram-lz4`` without it.
+
+    Returns
+    -------
+    profile : Machine
+    fit : Fit
+    """
+    device = load_device("zram-lz4") if device is None else device
+    runs = [load_measurements(path) for path in files]
+    host = _common_host(runs, files)
+    base, _ = default_machine(
+        host["cpu_vendor"], host["cpu_family"], host["cpu_model"], fitted=False
+    )
+    arms = fit_arms()
+    outcome = fit(observe(runs, arms, base), base, device)
+    return _apply(outcome, base, device, host, files, runs, arms, name), outcome
+
+
+def _common_host(runs: list[list[Result]], files: list[Path]) -> dict[str, Any]:
+    hosts: list[dict[str, Any]] = []
+    for run, path in zip(runs, files, strict=True):
+        for result in run:
+            host = result.provenance.get("host")
+            wanted = {"cpu_vendor": str, "cpu_family": int, "cpu_model": int, "kernel": str}
+            if not isinstance(host, dict) or any(
+                not isinstance(host.get(key), kind) for key, kind in wanted.items()
+            ):
+                message = f"must say {', '.join(wanted)} of the measured host"
+                raise InputError(Problem(message, file=str(path), key="provenance.host"))
+            if hosts and host != hosts[0]:
+                message = "is another host than in the rest of the evidence; fit each host alone"
+                raise InputError(Problem(message, file=str(path), key="provenance.host"))
+            hosts.append(host)
+    if not hosts:
+        raise InputError(Problem("holds no measurement", file=str(files[0])))
+    return hosts[0]
+
+
+def _apply(
+    outcome: Fit,
+    base: Machine,
+    device: SwapDevice,
+    host: dict[str, Any],
+    files: list[Path],
+    runs: list[list[Result]],
+    arms: list[tuple[str, str]],
+    name: str,
+) -> Machine:
+    date = max(str(result.provenance.get("started", ""))[:10] for run in runs for result in run)
+    source = f"fit to {len(files)} measuring runs of {date}, prior {base.name} and {device.name}"
+    changed: dict[str, dict[str, Quantity]] = {"kernel": {}, "cpu": {}, "device": {}}
+    for event, value, spread in zip(outcome.events, outcome.values, outcome.spreads, strict=True):
+        owner, _, field = PRICES[event][0].partition(".")
+        changed[owner][field] = Quantity(
+            _rounded(float(value)), _rounded(float(spread)), "ns", source, How.FITTED
+        )
+    drift_source = (
+        f"spread of the same steps over {len(files)} runs"
+        if outcome.run_to_run_measured
+        else "one run alone cannot tell; separate runs on shared machines drift by about a tenth"
+    )
+    record = FitRecord(
+        date=date,
+        base=base.name,
+        kernel_release=host["kernel"],
+        run_to_run=Quantity(
+            _rounded(outcome.run_to_run),
+            0.0,
+            "1",
+            drift_source,
+            How.MEASURED if outcome.run_to_run_measured else How.ASSUMED,
+        ),
+        chi_square=_rounded(outcome.chi_square),
+        degrees_of_freedom=_rounded(outcome.degrees_of_freedom),
+        parameters=outcome.names,
+        correlation=tuple(
+            tuple(_rounded(float(number)) for number in row) for row in outcome.correlation
+        ),
+        arms=tuple(FitArm(scenario, entry) for scenario, entry in arms),
+        evidence=tuple(
+            Evidence(path.name, hashlib.sha256(path.read_bytes()).hexdigest()) for path in files
+        ),
+        warnings=outcome.warnings,
+    )
+    where = host.get("virtualisation", "unknown")
+    return attrs.evolve(
+        base,
+        name=name,
+        description=(
+            f"{base.name} fitted to measurements: {host['cpu_vendor']} family {host['cpu_family']} "
+            f"model {host['cpu_model']}, {where}, Linux {host['kernel']}, {date}"
+        ),
+        cpu=attrs.evolve(base.cpu, **changed["cpu"]),
+        kernel=attrs.evolve(base.kernel, **changed["kernel"]),
+        matches=(HostMatch(host["cpu_vendor"], host["cpu_family"], (host["cpu_model"],)),),
+        devices={device.name: attrs.evolve(device, **changed["device"])},
+        fit=record,
+    )
+
+
+def _plain(value: Any) -> Any:
+    """Specs as what TOML knows."""
+    if attrs.has(type(value)):
+        table = attrs.asdict(value, recurse=False)
+        return {key: _plain(inner) for key, inner in table.items() if inner is not None}
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items()}
+    if isinstance(value, tuple):
+        return [_plain(inner) for inner in value]
+    return value.value if isinstance(value, StrEnum) else value
+
+
+def write_profile(profile: Machine, path: Path) -> None:
+    """Write a profile as TOML."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(tomli_w.dumps(_plain(profile)), encoding="utf-8")
+    except OSError as error:
+        raise InputError(Problem(f"cannot be written: {error.strerror}", file=str(path))) from None

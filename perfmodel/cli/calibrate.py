@@ -1,0 +1,75 @@
+"""``perfmodel calibrate``."""
+
+from __future__ import annotations
+
+import datetime
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from perfmodel.calibrate.fit import Fit
+from perfmodel.calibrate.profile import build_profile, write_profile
+from perfmodel.calibrate.run import DEFAULT_REPETITIONS, QUICK_REPETITIONS, record
+from perfmodel.cli.common import progress_bar, say
+from perfmodel.specs.catalog import user_profiles
+
+
+def calibrate(
+    *,
+    out: Path | None = None,
+    quick: Annotated[bool, Parameter(negative=())] = False,
+    repetitions: int | None = None,
+    evidence: list[Path] | None = None,
+    save_evidence: Path | None = None,
+) -> None:
+    """Measure this machine and fit a profile to it, which is then used by default.
+
+    The fit sees pte, mthp-16k and mthp-1024k; every other entry is left for validation.
+
+    Parameters
+    ----------
+    out
+        File of the profile; without it, it goes to the user's own profiles.
+    quick
+        Fewer repetitions, wider intervals.
+    repetitions
+        Counted repetitions of each arm.
+    evidence
+        Fit to these files of earlier measurements and measure nothing; may be repeated.
+    save_evidence
+        New file for this run's measurements; without it, it stands beside the profile.
+    """
+    path = user_profiles() / "this-machine.toml" if out is None else out
+    files = evidence or []
+    if not files:
+        count = repetitions or (QUICK_REPETITIONS if quick else DEFAULT_REPETITIONS)
+        stamp = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%SZ")
+        file = save_evidence or path.with_name(f"{path.stem}-evidence-{stamp}.json")
+        with progress_bar("calibrating") as progress:
+            record(file, repetitions=count, report=say, progress=progress)
+        say(f"measurements written to {file}")
+        files = [file]
+    profile, fit = build_profile(files, name=path.stem)
+    write_profile(profile, path)
+    sys.stdout.write("\n".join([profile.description, "", *_report(fit)]) + "\n")
+    say(f"profile written to {path}")
+
+
+def _report(fit: Fit) -> list[str]:
+    lines = [f"{'price':42s} {'ns':>12s} {'+-':>10s}"]
+    for name, value, spread in zip(fit.names, fit.values, fit.spreads, strict=True):
+        lines.append(f"{name:42s} {value:12.1f} {spread:10.1f}")
+    lines.append("")
+    lines.append(f"{'observation':52s} predicted / measured")
+    for (scenario, entry, step), error in fit.residuals.items():
+        lines.append(f"{scenario + ' ' + entry + ' ' + step:52s} {error:+8.1%}")
+    lines.append("")
+    known = "measured" if fit.run_to_run_measured else "assumed"
+    lines.append(
+        f"chi-square {fit.chi_square:.1f} for {fit.degrees_of_freedom:.1f} degrees of freedom; "
+        f"runs drift by {fit.run_to_run:.1%} ({known})"
+    )
+    lines += [f"warning: {warning}" for warning in fit.warnings]
+    return lines

@@ -1,0 +1,90 @@
+"""What several commands share: output, progress, and the choice of a machine."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from perfmodel.errors import InputError, Problem
+from perfmodel.host import processor
+from perfmodel.specs.catalog import default_machine, load_machine
+from perfmodel.specs.machine import Machine
+
+
+def say(line: str) -> None:
+    """A message for the person at the terminal; never mixed with the output."""
+    sys.stderr.write(f"perfmodel: {line}\n")
+
+
+def print_json(document: Any) -> None:
+    """One JSON document on standard output and nothing else."""
+    sys.stdout.write(json.dumps(document, indent=1, allow_nan=False) + "\n")
+
+
+def pick_machine(name: str | None) -> Machine:
+    """The machine of that name or, without one, the best for the processor at hand."""
+    if name is not None:
+        return load_machine(name)
+    cpu = processor()
+    machine, matches = default_machine(cpu.vendor, cpu.family, cpu.model)
+    if not matches:
+        say(
+            f"no profile for this processor ({cpu.vendor} family {cpu.family} model {cpu.model}); "
+            f"using {machine.name}. 'perfmodel calibrate' makes one"
+        )
+    return machine
+
+
+def split_entries(text: str) -> list[str]:
+    """Entries of a comma-separated list."""
+    return [entry.strip() for entry in text.split(",") if entry.strip()]
+
+
+def parse_parameters(texts: list[str] | None) -> dict[str, int]:
+    """Scenario parameters given as ``name=value``."""
+    parameters = {}
+    for text in texts or []:
+        name, _, value = text.partition("=")
+        if not name.isidentifier() or not value.isdecimal() or len(value) > 15:
+            message = f"{text[:40]!r} must be name=value with a whole number"
+            raise InputError(Problem(message, key="--parameter"))
+        parameters[name] = int(value)
+    return parameters
+
+
+@contextmanager
+def progress_bar(label: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on standard error where that is a terminal, and a line now and then where it is not."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        last = -1
+
+        def tell(done: int, total: int) -> None:
+            nonlocal last
+            quarter = 4 * done // total
+            if quarter != last:
+                last = quarter
+                say(f"{label}: {done} of {total}")
+
+        yield tell
+        return
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:.0f} of {task.total:.0f}"),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+    ) as bar:
+        task = bar.add_task(label, total=None)
+
+        def advance(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+
+        yield advance

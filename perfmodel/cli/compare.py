@@ -1,0 +1,133 @@
+"""``perfmodel compare``: the main job."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import attrs
+from cyclopts import Parameter
+
+from perfmodel.cli.common import (
+    parse_parameters,
+    pick_machine,
+    print_json,
+    progress_bar,
+    say,
+    split_entries,
+)
+from perfmodel.errors import CapabilityError
+from perfmodel.measure.capabilities import capabilities, measurable, missing_for
+from perfmodel.measure.run import DEFAULT_REPETITIONS, measure_arms
+from perfmodel.models.simulated import DEFAULT_DRAWS
+from perfmodel.results.result import Result
+from perfmodel.specs.catalog import load_device, load_scenario
+from perfmodel.specs.device import SwapDevice
+from perfmodel.specs.policy import SHMEM_ENTRY
+from perfmodel.specs.scenario import Scenario
+from perfmodel.studies import compare as study
+
+
+def compare(
+    scenario: str = "thp-roundtrip",
+    *,
+    machine: str | None = None,
+    device: str = "zram-lz4",
+    entries: str = ",".join(study.DEFAULT_ENTRIES),
+    measured: Literal["no", "auto", "yes"] = "no",
+    repetitions: int = DEFAULT_REPETITIONS,
+    parameter: list[str] | None = None,
+    order9_failure: float = 0.0,
+    seed: int = 1,
+    draws: int = DEFAULT_DRAWS,
+    json: Annotated[bool, Parameter(negative=())] = False,
+    report: Path | None = None,
+) -> None:
+    """Compare swap entries: what falling back to PTEs costs.
+
+    Parameters
+    ----------
+    scenario
+        Name or path of a scenario.
+    machine
+        Name or path of a machine or profile; the best for this processor without it.
+    device
+        Name or path of a swap device.
+    entries
+        Arms, separated by commas: pte, mthp-16k to mthp-1024k, pmd.
+    measured
+        Whether to measure the same arms on this machine: no; auto, where the machine allows it;
+        yes, or fail with what is missing. Measuring needs root.
+    repetitions
+        Counted repetitions of each measured arm.
+    parameter
+        A parameter of the scenario as name=value; may be repeated.
+    order9_failure
+        Probability that no order-9 page can be had behind a PMD swap entry.
+    seed
+        The same seed gives the same prediction.
+    draws
+        Draws behind the intervals.
+    json
+        Print one JSON document.
+    report
+        Also write a page with figures to this folder.
+    """
+    loaded = load_scenario(scenario, **parse_parameters(parameter))
+    picked = pick_machine(machine)
+    swap_device = load_device(device, picked)
+    comparison = study.compare(
+        loaded,
+        picked,
+        device=swap_device,
+        entries=split_entries(entries),
+        seed=seed,
+        draws=draws,
+        order9_failure=order9_failure,
+    )
+    if measured != "no":
+        arms = _measure(loaded, swap_device, list(comparison.arms), measured, repetitions)
+        comparison = attrs.evolve(comparison, measured={arm.entry: arm for arm in arms})
+    if json:
+        print_json(comparison.to_json())
+    else:
+        from perfmodel.report.table import comparison_table
+
+        sys.stdout.write(comparison_table(comparison) + "\n")
+    if report is not None:
+        from perfmodel.report.page import write_report
+
+        command = shlex.join(["perfmodel", *sys.argv[1:]])
+        say(f"report written to {write_report(comparison, report, command)}")
+
+
+def _measure(
+    scenario: Scenario,
+    device: SwapDevice,
+    entries: list[str],
+    measured: Literal["no", "auto", "yes"],
+    repetitions: int,
+) -> list[Result]:
+    """The arms that can be measured; a stock kernel's stand-in where it has no PMD swap entry."""
+    found = capabilities()
+    if "pmd" in entries and missing_for("pmd", found) and not missing_for(SHMEM_ENTRY, found):
+        entries = [SHMEM_ENTRY if entry == "pmd" else entry for entry in entries]
+    if measured == "auto":
+        wanted, entries = entries, measurable(tuple(entries), found)
+        for line in [line for entry in wanted for line in missing_for(entry, found)][:3]:
+            say(f"not measured: {line}")
+        if not entries:
+            return []
+    arms = [(scenario, entry) for entry in entries]
+    try:
+        with progress_bar("measuring") as progress:
+            return measure_arms(
+                arms, device, repetitions=repetitions, report=say, progress=progress
+            )
+    except CapabilityError as error:
+        if measured == "yes":
+            raise
+        say(f"not measured: {error.missing[0]}")
+        return []

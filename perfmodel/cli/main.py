@@ -1,0 +1,66 @@
+"""The command line: names of commands, exit statuses, and nothing that takes time to import."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from cyclopts import App, CycloptsError
+
+from perfmodel import __version__
+from perfmodel.errors import InputError, PerfmodelError
+
+app = App(
+    name="perfmodel",
+    help="What a huge page costs on its way to swap and back: PMD-level against PTE-level swap "
+    "entries, predicted for a machine and measured on this one.",
+    version=__version__,
+    exit_on_error=False,
+    print_error=False,
+    help_format="plaintext",
+    suppress_keyboard_interrupt=False,
+)
+
+# Commands are imported when they are called, so that --help answers at once.
+for _name, _help in {
+    "compare": "Compare swap entries: what falling back to PTEs costs.",
+    "simulate": "Run a scenario in the model.",
+    "measure": "Run a scenario on the live kernel of this machine (root).",
+    "calibrate": "Measure this machine and fit a profile to it (root).",
+    "validate": "Judge predictions by measurements that no fit has seen (root).",
+    "doctor": "Say what this machine can measure, and put back what a killed run left.",
+    "show": "List machines, devices and scenarios, or show one with its sources.",
+}.items():
+    app.command(f"perfmodel.cli.{_name}:{_name}", name=_name, help=_help)
+
+
+def _print_error(text: str) -> None:
+    for line in text.splitlines() or [""]:
+        sys.stderr.write(f"perfmodel: {line}\n")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run one command and exit: 0 done, 2 wrong input, 3 this machine cannot do it."""
+    status = 0
+    try:
+        app(arguments)
+        sys.stdout.flush()
+    except CycloptsError as error:
+        message = " ".join(str(error).split())
+        _print_error(f"{message} (see 'perfmodel --help')")
+        status = InputError.exit_status
+    except PerfmodelError as error:
+        _print_error(str(error))
+        status = error.exit_status
+    except KeyboardInterrupt:
+        _print_error("interrupted; everything was put back")
+        status = 130
+    except BrokenPipeError:
+        # The reader has gone, as with `| head`; say nothing, and let the exit not complain either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 141
+    sys.exit(status)
+
+
+if __name__ == "__main__":
+    main()

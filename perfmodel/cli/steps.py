@@ -1,0 +1,36 @@
+"""Prints one result as text."""
+
+from __future__ import annotations
+
+import sys
+
+from perfmodel.results.result import Result
+
+
+def print_steps(result: Result) -> None:
+    """Per step the time for each 2 MiB, where it went, and the counters that moved."""
+    world = result.provenance["world"]
+    lines = [f"{result.scenario}, {result.entry}, {result.device}, {result.machine} ({world})"]
+    scale = result.regions * 1000
+    for step in result.steps:
+        low, high = (bound / scale for bound in step.interval_ns)
+        lines.append("")
+        lines.append(
+            f"{step.name}: {step.elapsed_ns / scale:.1f} us per 2 MiB ({low:.1f} to {high:.1f})"
+        )
+        parts = {part: time for part, time in step.breakdown_ns.items() if time > 0}
+        for part, time in sorted(parts.items(), key=lambda item: -item[1]):
+            share = time / step.elapsed_ns
+            lines.append(f"    {part.replace('_', ' '):16s} {time / scale:10.1f} us  {share:4.0%}")
+        moved = [f"{name} +{count}" for name, count in step.counters.items() if count]
+        lines.append(f"    {', '.join(moved) or 'no counter moved'}")
+    lines.append("")
+    lines.append("mapping at the end: " + _mapping(result))
+    sys.stdout.write("\n".join(lines) + "\n")
+
+
+def _mapping(result: Result) -> str:
+    return ", ".join(
+        f"{name.replace('_', ' ')} {'unknown' if value is None else value}"
+        for name, value in result.mapping.items()
+    )

@@ -1,0 +1,191 @@
+"""Figures of a comparison. They scale units and add up steps, and compute nothing new."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
+
+from perfmodel.constants import PAGE_BYTES, PMD_BYTES
+from perfmodel.plot.style import MEASURED, PARTS, PREDICTED, new_figure
+from perfmodel.results.result import Result
+from perfmodel.specs.policy import SHMEM_ENTRY, mthp_order
+from perfmodel.specs.scenario import StepAction
+from perfmodel.studies.compare import PMD_ARM, Comparison
+
+TIME_LABEL = "µs per 2 MiB"
+_MICROSECOND_NS = 1000
+
+
+def swapin_kib(entry: str) -> int:
+    """KiB that one swap fault of an arm reads when all goes well."""
+    size = PMD_BYTES if entry in (PMD_ARM, SHMEM_ENTRY) else PAGE_BYTES << mthp_order(entry)
+    return size // 1024
+
+
+def _summed_us(result: Result, steps: Iterable[str]) -> tuple[float, float, float]:
+    """Time and bounds of some steps together, per 2 MiB; bounds are added up."""
+    chosen = [result.step(name) for name in steps]
+    scale = result.regions * _MICROSECOND_NS
+    return (
+        sum(step.elapsed_ns for step in chosen) / scale,
+        sum(step.interval_ns[0] for step in chosen) / scale,
+        sum(step.interval_ns[1] for step in chosen) / scale,
+    )
+
+
+def _stack(comparison: Comparison, ax: Axes, steps: tuple[str, ...]) -> None:
+    entries = list(comparison.arms)
+    ends = [0.0] * len(entries)
+    for part, (label, colour) in PARTS.items():
+        widths = [
+            sum(result.step(name).breakdown_ns.get(part, 0.0) for name in steps)
+            / result.regions
+            / _MICROSECOND_NS
+            for result in comparison.arms.values()
+        ]
+        if not any(widths):
+            continue
+        ax.barh(
+            entries, widths, left=ends, height=0.7, color=colour, label=label,
+            edgecolor="white", linewidth=0.4,
+        )  # fmt: skip
+        ends = [end + width for end, width in zip(ends, widths, strict=True)]
+    for row, end in enumerate(ends):
+        ax.annotate(
+            f"{end:,.4g}" if abs(end) < 1000 else f"{end:,.0f}",
+            (max(end, 0.0), row),
+            xytext=(4, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize="small",
+        )
+    ax.set_yticks(range(len(entries)), entries)
+    ax.set_ylim(len(entries) - 0.5, -0.5)
+    ax.margins(x=0.15)
+    ax.tick_params(axis="y", length=0)
+    ax.set_xlabel(TIME_LABEL)
+
+
+def breakdown_by_entry(
+    comparison: Comparison, ax: Axes, steps: tuple[str, ...] | None = None
+) -> Axes:
+    """Where the predicted time goes: one stacked bar for each simulated entry.
+
+    Parameters
+    ----------
+    comparison : Comparison
+    ax : Axes
+    steps : tuple of str, optional
+        Steps to add up; by default those of the fallback, from swap-in on. The page-out is mostly
+        compression, the same for all entries, and would hide what differs.
+
+    Returns
+    -------
+    Axes
+    """
+    _stack(comparison, ax, comparison.fallback.steps if steps is None else steps)
+    if ax.get_legend_handles_labels()[0]:
+        ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), reverse=True)
+    return ax
+
+
+def breakdown_figure(comparison: Comparison) -> Figure:
+    """The breakdown of the page-out and that of what follows side by side, on one scale."""
+    height = 1.6 + 0.38 * len(comparison.arms)
+    figure, (left, right) = new_figure(2, height_inches=height)
+    pageouts = tuple(
+        step.name for step in comparison.scenario.steps if step.action is StepAction.PAGEOUT
+    )
+    _stack(comparison, left, pageouts)
+    _stack(comparison, right, comparison.fallback.steps)
+    left.set_title("Page out")
+    right.set_title("Bring back and use")
+    used = {}
+    for ax in (left, right):
+        handles, labels = ax.get_legend_handles_labels()
+        used.update(zip(labels, handles, strict=True))
+    labels = [label for label, _ in PARTS.values() if label in used]
+    if labels:
+        figure.legend(
+            [used[label] for label in labels], labels, loc="outside lower center", ncols=5
+        )
+    return figure
+
+
+def _plot_measured(comparison: Comparison, ax: Axes) -> list[int]:
+    sizes = []
+    for stand_in in (False, True):
+        entries = [entry for entry in comparison.measured if (entry == SHMEM_ENTRY) is stand_in]
+        if not entries:
+            continue
+        x = [swapin_kib(entry) for entry in entries]
+        y = [_summed_us(comparison.measured[entry], comparison.fallback.steps) for entry in entries]
+        # A quantile of sums need not lie between sums of quantiles; a bar must not be negative.
+        below = [max(value - low, 0.0) for value, low, _ in y]
+        above = [max(high - value, 0.0) for value, _, high in y]
+        ax.errorbar(
+            x,
+            [value for value, _, _ in y],
+            yerr=[below, above],
+            fmt="D" if stand_in else "o",
+            markerfacecolor="white" if stand_in else MEASURED,
+            color=MEASURED,
+            markersize=7,
+            capsize=4,
+            zorder=4,
+            label="measured shmem-pmd, stands in for pmd" if stand_in else "measured",
+        )
+        sizes += x
+    return sizes
+
+
+def cost_by_swapin_size(comparison: Comparison, ax: Axes) -> Axes:
+    """Time from swap-in on against the size that one fault swaps in, predicted and measured.
+
+    All steps of the fallback are added up, so the first point minus the last one is the fallback's
+    cost. Of several steps only each one's own bounds are known, and these are added up too.
+
+    Parameters
+    ----------
+    comparison : Comparison
+    ax : Axes
+
+    Returns
+    -------
+    Axes
+    """
+    entries = sorted(comparison.arms, key=swapin_kib)
+    x = [swapin_kib(entry) for entry in entries]
+    y = [_summed_us(comparison.arms[entry], comparison.fallback.steps) for entry in entries]
+    values, lows, highs = zip(*y, strict=True)
+    if len(x) > 1:
+        ax.fill_between(
+            x, lows, highs, color=PREDICTED, alpha=0.15, linewidth=0, label="its 90 % interval"
+        )
+    else:
+        ax.vlines(x, lows, highs, color=PREDICTED, alpha=0.3, lw=8, label="its 90 % interval")
+    ax.plot(x, values, color=PREDICTED, marker="o", markersize=4, label="predicted")
+    if PMD_ARM in entries:
+        at = entries.index(PMD_ARM)
+        ax.plot(
+            [x[at]], [values[at]], color=PREDICTED, marker="s", markersize=11, linestyle="none",
+            markerfacecolor="none", markeredgewidth=2, label="predicted, PMD swap entry",
+        )  # fmt: skip
+    sizes = sorted({*x, *_plot_measured(comparison, ax)})
+    ax.set_xscale("log", base=2)
+    ax.set_xticks(sizes, [f"{size // 1024}M" if size >= 1024 else f"{size}K" for size in sizes])
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.set_xlim(sizes[0] / 1.5, sizes[-1] * 1.5)
+    low, high = ax.get_ylim()
+    ax.set_ylim(min(low, 0.0) if min(lows) < 0 else 0.0, high if high > 0 else 1.0)
+    ax.grid(axis="y", color="#DDDDDD", linewidth=0.8)
+    ax.set_axisbelow(True)
+    ax.set_xlabel("swap-in size (bytes read by one fault)")
+    ax.set_ylabel(f"swap-in and later touches, {TIME_LABEL}")
+    handles, labels = ax.get_legend_handles_labels()
+    order = sorted(range(len(labels)), key=lambda i: not labels[i].startswith("predicted"))
+    ax.legend([handles[i] for i in order], [labels[i] for i in order], loc="upper right")
+    return ax

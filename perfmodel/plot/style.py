@@ -1,0 +1,60 @@
+"""One look for every figure: colours that colour-blind readers tell apart, and no display needed."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import matplotlib as mpl
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+# Bars are stacked in this order: what all arms have in common stands next to the axis, so that what
+# differs between them shows at the far end. Colours are Paul Tol's "muted" ones and a dark grey.
+PARTS: dict[str, tuple[str, str]] = {
+    "decompression": ("decompression", "#332288"),
+    "compression": ("compression", "#882255"),
+    "clear_and_copy": ("clear and copy", "#999933"),
+    "swap_slots": ("swap slots", "#88CCEE"),
+    "data_access": ("data access", "#117733"),
+    "tlb_misses": ("TLB misses", "#555555"),
+    "mapping": ("mapping", "#44AA99"),
+    "page_table": ("page-table work", "#AA4499"),
+    "device_wait": ("device wait", "#BBBBBB"),
+    "allocation": ("allocation", "#DDCC77"),
+    "fault_entry": ("fault entry", "#CC6677"),
+}
+PREDICTED = "#0072B2"
+MEASURED = "#D55E00"
+
+
+def _style() -> dict[str, Any]:
+    return {
+        **sns.plotting_context("notebook", font_scale=0.9),
+        **sns.axes_style("ticks"),
+        # matplotlib brings this font along, so text is equally wide everywhere.
+        "font.family": ["DejaVu Sans"],
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "legend.frameon": False,
+        "text.usetex": False,
+    }
+
+
+def new_figure(
+    columns: int = 1, *, width_inches: float = 9.0, height_inches: float = 4.5
+) -> tuple[Figure, list[Axes]]:
+    """A figure outside pyplot with a row of axes that share their scales."""
+    with mpl.rc_context(_style()):
+        figure = Figure(figsize=(width_inches, height_inches), layout="constrained")
+        grid = figure.subplots(1, columns, sharex=True, sharey=True, squeeze=False)
+    return figure, list(grid[0])
+
+
+def to_svg(figure: Figure) -> bytes:
+    """The figure as SVG, the same bytes for the same figure."""
+    buffer = io.BytesIO()
+    with mpl.rc_context({**_style(), "svg.hashsalt": "perfmodel", "svg.fonttype": "path"}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    return buffer.getvalue()

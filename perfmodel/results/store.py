@@ -1,0 +1,70 @@
+"""Measurements on disk: JSON that keeps every repetition, written once and never edited."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import attrs
+
+from perfmodel.errors import InputError, Problem
+from perfmodel.results.result import Result
+from perfmodel.specs import io
+from perfmodel.specs.quantity import text
+
+FORMAT = "perfmodel-measurements"
+VERSION = 1
+
+
+@attrs.frozen
+class _Measurements:
+    format: str = attrs.field(validator=text)
+    version: int = attrs.field()
+    results: tuple[Result, ...] = attrs.field()
+
+
+def save_measurements(results: list[Result], path: Path) -> None:
+    """Write results of one session to a file; an existing one is not overwritten."""
+    document = {
+        "format": FORMAT,
+        "version": VERSION,
+        "results": [result.to_json() for result in results],
+    }
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("x") as file:
+            json.dump(document, file, separators=(",", ":"))
+            file.write("\n")
+    except FileExistsError:
+        message = "exists already; measurements are never overwritten, choose another name"
+        raise InputError(Problem(message, file=str(path))) from None
+    except OSError as error:
+        raise InputError(Problem(f"cannot be written: {error.strerror}", file=str(path))) from None
+
+
+def load_measurements(path: Path) -> list[Result]:
+    """Read results back.
+
+    Raises
+    ------
+    InputError
+        If the file is damaged, truncated or something else.
+    """
+    document = io.read_json(path)
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise InputError(Problem(f"is no file of {FORMAT}", file=str(path)))
+    if document.get("version") != VERSION:
+        message = f"must be {VERSION}; another perfmodel wrote this file"
+        raise InputError(Problem(message, file=str(path), key="version"))
+    results = list(io.structure(_Measurements, document, str(path)).results)
+    for index, result in enumerate(results):
+        for step in result.steps:
+            if not step.repetitions_ns or min(step.repetitions_ns) <= 0:
+                key = f"results[{index}].steps.{step.name}.repetitions_ns"
+                raise InputError(
+                    Problem("must be a list of positive numbers", file=str(path), key=key)
+                )
+        if result.regions < 1:
+            key = f"results[{index}].regions"
+            raise InputError(Problem("must be at least 1", file=str(path), key=key))
+    return results
