@@ -38,7 +38,7 @@ class Problem:
 
 
 class InputError(PerfmodelError):
-    """The user's input is wrong (exit status 2). Carries every problem found, not only the first."""
+    """The user's input is wrong (exit status 2); carries every problem, not only the first."""
 
     exit_status = 2
 
@@ -48,7 +48,7 @@ class InputError(PerfmodelError):
 
 
 class CapabilityError(PerfmodelError):
-    """This machine cannot do what was asked (exit status 3). Says what is missing and how to get it."""
+    """What was asked cannot be done here (exit status 3): what is missing, how to get it."""
 
     exit_status = 3
 

@@ -29,7 +29,9 @@ def processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> Processor:
         text = cpuinfo.read_text()
     except OSError:
         return Processor()
-    fields = dict(re.findall(r"^([^\t:\n]+?)\s*: ?(.*)$", text.split("\n\n")[0], flags=re.MULTILINE))
+    fields = dict(
+        re.findall(r"^([^\t:\n]+?)\s*: ?(.*)$", text.split("\n\n")[0], flags=re.MULTILINE)
+    )
 
     def number(key: str) -> int:
         return int(fields[key]) if fields.get(key, "").isdecimal() else -1

@@ -1,0 +1,1 @@
+"""Fits profiles to measurements and judges their predictions."""

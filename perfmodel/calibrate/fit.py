@@ -84,7 +84,9 @@ def _standard_error(repetitions: _Floats, generator: np.random.Generator) -> flo
     return float(np.quantile(draws, LOCATION_QUANTILE, axis=1).std())
 
 
-def observe(runs: list[list[Result]], arms: list[tuple[str, str]], machine: Machine) -> list[Observation]:
+def observe(
+    runs: list[list[Result]], arms: list[tuple[str, str]], machine: Machine
+) -> list[Observation]:
     """Observations of the given arms from several runs, with the events of each.
 
     Parameters
@@ -213,18 +215,22 @@ def _warnings(
     reduced: float,
 ) -> tuple[str, ...]:
     """Why the fit should not be trusted blindly, in words."""
-    warnings = [f"{name} is at its bound of 0" for name, v in zip(names, values, strict=True) if v <= 0]
-    unknown = [
-        name for name, s, p in zip(names, spreads, prior_spread, strict=True) if s > 0.9 * p
+    warnings = [
+        f"{name} is at its bound of 0" for name, v in zip(names, values, strict=True) if v <= 0
     ]
+    unknown = [name for name, s, p in zip(names, spreads, prior_spread, strict=True) if s > 0.9 * p]
     if unknown:
         warnings.append(f"the data say next to nothing about {', '.join(unknown)}")
     for first in range(len(names)):
-        for second in range(first):
-            if abs(correlation[first, second]) > 0.95:
-                warnings.append(f"{names[second]} and {names[first]} cannot be told apart")
+        warnings.extend(
+            f"{names[second]} and {names[first]} cannot be told apart"
+            for second in range(first)
+            if abs(correlation[first, second]) > 0.95
+        )
     if reduced > 2:
-        warnings.append(f"chi-square per degree of freedom is {reduced:.1f}: the model misses something")
+        warnings.append(
+            f"chi-square per degree of freedom is {reduced:.1f}: the model misses something"
+        )
     worst = max(residuals, key=lambda key: abs(residuals[key]))
     if abs(residuals[worst]) > 0.1:
         warnings.append(f"{' '.join(worst)} is missed by {residuals[worst]:+.0%}")

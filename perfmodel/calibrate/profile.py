@@ -102,7 +102,7 @@ def _apply(
 ) -> Machine:
     date = max(str(result.provenance.get("started", ""))[:10] for run in runs for result in run)
     source = f"fit to {len(files)} measuring runs of {date}, prior {base.name} and {device.name}"
-    changed: dict[str, dict[str, Quantity]] = {"kernel": {}, "cpu": {}, "device": {}}
+    changed: dict[str, dict[str, Any]] = {"kernel": {}, "cpu": {}, "device": {}}
     for event, value, spread in zip(outcome.events, outcome.values, outcome.spreads, strict=True):
         owner, _, field = PRICES[event][0].partition(".")
         changed[owner][field] = Quantity(
@@ -146,7 +146,13 @@ def _apply(
         ),
         cpu=attrs.evolve(base.cpu, **changed["cpu"]),
         kernel=attrs.evolve(base.kernel, **changed["kernel"]),
-        matches=(HostMatch(host["cpu_vendor"], host["cpu_family"], (host["cpu_model"],)),),
+        matches=(
+            HostMatch(
+                vendor=host["cpu_vendor"],
+                family=host["cpu_family"],
+                models=(host["cpu_model"],),
+            ),
+        ),
         devices={device.name: attrs.evolve(device, **changed["device"])},
         fit=record,
     )

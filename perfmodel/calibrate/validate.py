@@ -213,7 +213,5 @@ def validate(
     loaded = load_device(device, machine)
     by_name = {scenario.name: scenario for scenario in find_scenarios(scenarios)}
     arms = [(scenario, entry) for scenario in by_name.values() for entry in entries]
-    measured = measure_arms(
-        arms, loaded, repetitions=repetitions, report=report, progress=progress
-    )
+    measured = measure_arms(arms, loaded, repetitions=repetitions, report=report, progress=progress)
     return judge(machine, loaded, measured, by_name), measured

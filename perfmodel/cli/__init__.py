@@ -1,0 +1,1 @@
+"""Commands; each imports only what it needs."""

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from perfmodel.errors import InputError, Problem
@@ -22,6 +23,14 @@ def say(line: str) -> None:
 def print_json(document: Any) -> None:
     """One JSON document on standard output and nothing else."""
     sys.stdout.write(json.dumps(document, indent=1, allow_nan=False) + "\n")
+
+
+def write_json(document: Any, path: Path) -> None:
+    """The same document as `print_json` prints, in a file."""
+    try:
+        path.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n")
+    except OSError as error:
+        raise InputError(Problem(f"cannot be written: {error.strerror}", file=str(path))) from None
 
 
 def pick_machine(name: str | None) -> Machine:

@@ -17,6 +17,7 @@ from perfmodel.cli.common import (
     progress_bar,
     say,
     split_entries,
+    write_json,
 )
 from perfmodel.errors import CapabilityError
 from perfmodel.measure.capabilities import capabilities, measurable, missing_for
@@ -44,6 +45,7 @@ def compare(
     draws: int = DEFAULT_DRAWS,
     json: Annotated[bool, Parameter(negative=())] = False,
     report: Path | None = None,
+    save_json: Path | None = None,
 ) -> None:
     """Compare swap entries: what falling back to PTEs costs.
 
@@ -74,6 +76,8 @@ def compare(
         Print one JSON document.
     report
         Also write a page with figures to this folder.
+    save_json
+        Also write the JSON document to this file.
     """
     loaded = load_scenario(scenario, **parse_parameters(parameter))
     picked = pick_machine(machine)
@@ -96,6 +100,8 @@ def compare(
         from perfmodel.report.table import comparison_table
 
         sys.stdout.write(comparison_table(comparison) + "\n")
+    if save_json is not None:
+        write_json(comparison.to_json(), save_json)
     if report is not None:
         from perfmodel.report.page import write_report
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import attrs
@@ -12,7 +12,7 @@ from perfmodel.errors import InputError, Problem
 from perfmodel.specs import catalog
 from perfmodel.specs.quantity import Quantity
 
-_LOADERS = {
+_LOADERS: dict[str, Callable[[str], Any]] = {
     "machine": catalog.load_machine,
     "device": catalog.load_device,
     "scenario": catalog.load_scenario,
@@ -31,8 +31,7 @@ def show(name: str | None = None) -> None:
         lines = []
         for kind, load in _LOADERS.items():
             lines.append(f"{kind}s")
-            for known in catalog.names(kind):
-                lines.append(f"  {known:26s} {load(known).description}")
+            lines += [f"  {n:26s} {load(n).description}" for n in catalog.names(kind)]
         sys.stdout.write("\n".join(lines) + "\n")
         return
     sys.stdout.write("\n".join(_lines(_find(name))) + "\n")

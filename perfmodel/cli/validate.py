@@ -88,7 +88,8 @@ def _lines(validation: judging.Validation) -> list[str]:
     if summary["held_out"]:
         lines.append("")
         lines.append(
-            f"{summary['held_out']} held-out steps: median error {summary['median_abs_error']:.1%}, "
+            f"{summary['held_out']} steps held out: "
+            f"median error {summary['median_abs_error']:.1%}, "
             f"worst {summary['max_abs_error']:.1%}, interval held for {summary['coverage']:.0%}"
         )
     lines.append(f"counters equal: {'yes' if summary['counters_equal'] else 'NO'}")

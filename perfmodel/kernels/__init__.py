@@ -1,0 +1,1 @@
+"""Everything that is jitted, and nothing else."""

@@ -23,12 +23,12 @@ def _source_digest() -> str:
 
 
 def _cache_folder() -> Path | None:
-    root = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    folder = Path(root) / "perfmodel" / "jit" / _source_digest()
     try:
+        root = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
+        folder = Path(root) / "perfmodel" / "jit" / _source_digest()
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         status = folder.stat()
-    except OSError:
+    except (OSError, RuntimeError):  # no home, or none that can be written
         return None
     shared = bool(status.st_mode & (stat.S_IWGRP | stat.S_IWOTH))
     if status.st_uid != os.getuid() or shared or not os.access(folder, os.W_OK):

@@ -71,9 +71,8 @@ class MappedRegion:
         self._advise(_MADV_HUGEPAGE)
         crossed = (self.address + size - 1) // _PUD_BYTES - boundary // _PUD_BYTES
         self._other_tables = _page_table_bytes() + crossed * PAGE_BYTES
-        self.words: npt.NDArray[np.int64] = np.frombuffer(
-            (ctypes.c_char * size).from_address(self.address), dtype=np.int64
-        )
+        memory = memoryview((ctypes.c_char * size).from_address(self.address))
+        self.words: npt.NDArray[np.int64] = np.frombuffer(memory, dtype=np.int64)
 
     def _map(self, address: int, size: int, protection: int, flags: int, descriptor: int) -> int:
         mapped: int = self._libc.mmap(address, size, protection, flags, descriptor, 0)

@@ -40,8 +40,8 @@ def measure_arms(
 ) -> list[Result]:
     """Measure several arms side by side.
 
-    Goes round the arms in turn, one repetition each, so that what drifts hits all of them. The first
-    rounds warm up and are not counted.
+    Goes round the arms in turn, one repetition each, so that what drifts hits all of them. The
+    first rounds warm up and are not counted.
 
     Parameters
     ----------
@@ -110,10 +110,11 @@ def summarise(
             )
         )
     mapping = raw[-1]["mapping"]
-    by_pmd = {"pmd_swap_entries": 0, "pte_swap_entries": mapping["swap_entries"]}
+    known: dict[str, int | None] = dict(mapping)
+    known["pmd_swap_entries"], known["pte_swap_entries"] = 0, mapping["swap_entries"]
     if entry == "pmd" and mapping["swap_entries"]:
-        by_pmd = dict.fromkeys(by_pmd)  # type: ignore[arg-type] # the kernel does not tell them apart
-    known = {**mapping, **by_pmd}
+        # Such a kernel does not tell the two apart.
+        known["pmd_swap_entries"] = known["pte_swap_entries"] = None
     return Result(
         scenario=scenario.name,
         machine=LIVE_MACHINE,

@@ -240,5 +240,3 @@ class LiveSession:
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
     raise SystemExit(128 + number)
-
-

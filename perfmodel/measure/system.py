@@ -101,7 +101,9 @@ class System:
 
     def zram_numbers(self) -> list[int]:
         """Numbers of the zram devices that exist."""
-        found = (re.fullmatch(r"zram([0-9]+)", path.name) for path in self.path("/sys/block").glob("*"))
+        found = (
+            re.fullmatch(r"zram([0-9]+)", path.name) for path in self.path("/sys/block").glob("*")
+        )
         return sorted(int(match[1]) for match in found if match)
 
     def can_add_zram(self) -> bool:

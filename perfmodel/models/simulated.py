@@ -42,8 +42,8 @@ def _check_memory(scenario: Scenario, runs: int) -> None:
     if needed > available // 2:
         raise CapabilityError(
             f"scenario {scenario.name!r} is too large for this machine: simulating "
-            f"{format_bytes(scenario.region.size_bytes)} takes {format_bytes(needed)} of memory and "
-            f"{format_bytes(available)} are available; choose a smaller region.size"
+            f"{format_bytes(scenario.region.size_bytes)} takes {format_bytes(needed)} of memory, "
+            f"and {format_bytes(available)} are available; choose a smaller region.size"
         )
 
 
@@ -103,9 +103,7 @@ def simulate_draws(
     check_seed_and_draws(seed, draws)
     random = policy.swap_entry == "pmd" and 0 < policy.order9_failure < 1
     runs = _RANDOM_RUNS if random else 1
-    counters, events, mapping = count_events(
-        scenario, machine, policy, range(seed, seed + runs)
-    )
+    counters, events, mapping = count_events(scenario, machine, policy, range(seed, seed + runs))
     prices = draw_prices(machine, device, draws, seed)
     turn = np.arange(draws + 1) % runs
     elapsed = np.einsum("dse,de->ds", events[turn], prices)

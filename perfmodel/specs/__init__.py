@@ -1,0 +1,1 @@
+"""Frozen, validated descriptions of machines, devices, policies and scenarios."""

@@ -24,8 +24,9 @@ Spec = TypeVar("Spec")
 
 def user_profiles() -> Path:
     """Where `perfmodel calibrate` leaves a profile of this machine; looked into first."""
-    root = os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")
-    return Path(root) / "perfmodel" / "profiles"
+    root = os.environ.get("XDG_DATA_HOME")
+    home = Path(os.environ.get("HOME", "/nonexistent"))
+    return (Path(root) if root else home / ".local" / "share") / "perfmodel" / "profiles"
 
 
 # Each kind of spec lives in the package or, in a checkout, beside it where the wheel takes it from.
@@ -101,7 +102,9 @@ def _parameters(table: Mapping[str, Any], file: str) -> dict[str, int]:
     problems = []
     for name, default in declared.items():
         if not _PARAMETER_NAME.fullmatch(name):
-            problems.append(Problem("must be a lower-case word", file=file, key=f"parameters.{name}"))
+            problems.append(
+                Problem("must be a lower-case word", file=file, key=f"parameters.{name}")
+            )
         elif type(default) is not int:
             message = "must be a whole number, the parameter's default"
             problems.append(Problem(message, file=file, key=f"parameters.{name}"))

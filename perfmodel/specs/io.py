@@ -59,7 +59,9 @@ def read_toml(path: Path) -> dict[str, Any]:
     except tomllib.TOMLDecodeError as error:
         problem = Problem(f"is not valid TOML: {error}", file=str(path))
     except (RecursionError, ValueError):  # nesting or digits beyond what the parser takes
-        problem = Problem("is not valid TOML: nested too deeply or a number too long", file=str(path))
+        problem = Problem(
+            "is not valid TOML: nested too deeply or a number too long", file=str(path)
+        )
     raise InputError(problem)
 
 
@@ -156,11 +158,31 @@ def _structure_size(value: Any, _: Any) -> int:
     return parse_bytes(value)
 
 
-def _pair_hook(length: int, structure: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+def _origin(kind: Any) -> Any:
+    return get_origin(kind)
+
+
+def _is_fixed_tuple(kind: Any) -> bool:
+    return _origin(kind) is tuple and get_args(kind)[-1] is not Ellipsis
+
+
+def _is_open_tuple(kind: Any) -> bool:
+    return _origin(kind) is tuple and get_args(kind)[-1] is Ellipsis
+
+
+def _is_dict(kind: Any) -> bool:
+    return _origin(kind) is dict
+
+
+def _quantity_hook(unit: str) -> Callable[[Any, Any], Any]:
+    return lambda value, _: _structure_quantity(value, unit)
+
+
+def _numbers_hook(length: int) -> Callable[[Any, Any], Any]:
     def hook(value: Any, _: Any) -> tuple[float, ...]:
         if not isinstance(value, list) or len(value) != length:
             raise ValueError(f"must be a list of {length} numbers, not {_describe(value)}")
-        return tuple(structure(number, float) for number in value)
+        return tuple(_structure_float(number, float) for number in value)
 
     return hook
 
@@ -207,8 +229,7 @@ def _converter() -> Converter:
         overrides: dict[str, Any] = {}
         for attribute in attrs.fields(kind):
             if attribute.type is Quantity:
-                unit = attribute.metadata["unit"]
-                inner = lambda value, _, unit=unit: _structure_quantity(value, unit)  # noqa: E731
+                inner = _quantity_hook(attribute.metadata["unit"])
                 overrides[attribute.name] = override(struct_hook=_validated(attribute, inner))
             elif attribute.name in _SPECIAL_KEYS:
                 key, inner = _SPECIAL_KEYS[attribute.name]
@@ -219,24 +240,24 @@ def _converter() -> Converter:
                 overrides[attribute.name] = override(
                     struct_hook=_validated(attribute, converter.structure)
                 )
-        structure = make_dict_structure_fn(
+        plain: Any = make_dict_structure_fn(
             kind, converter, _cattrs_forbid_extra_keys=True, **overrides
         )
-        return only(dict, "a table", structure)
+        return only(dict, "a table", plain)
+
+    def structure_numbers(kind: Any) -> Any:
+        return _numbers_hook(len(get_args(kind)))
+
+    def structure_list(kind: Any) -> Any:
+        return only(list, "a list", homogenous_tuple_structure_factory(kind, converter))
+
+    def structure_dict(kind: Any) -> Any:
+        return only(dict, "a table", mapping_structure_factory(kind, converter))
 
     converter.register_structure_hook_factory(attrs.has, structure_spec)
-    converter.register_structure_hook_factory(
-        lambda kind: get_origin(kind) is tuple and get_args(kind)[-1] is not Ellipsis,
-        lambda kind: _pair_hook(len(get_args(kind)), converter.get_structure_hook(float)),
-    )
-    converter.register_structure_hook_factory(
-        lambda kind: get_origin(kind) is tuple and get_args(kind)[-1] is Ellipsis,
-        lambda kind, self: only(list, "a list", homogenous_tuple_structure_factory(kind, self)),
-    )
-    converter.register_structure_hook_factory(
-        lambda kind: get_origin(kind) is dict,
-        lambda kind, self: only(dict, "a table", mapping_structure_factory(kind, self)),
-    )
+    converter.register_structure_hook_factory(_is_fixed_tuple, structure_numbers)
+    converter.register_structure_hook_factory(_is_open_tuple, structure_list)
+    converter.register_structure_hook_factory(_is_dict, structure_dict)
     return converter
 
 
@@ -288,4 +309,3 @@ def structure(kind: type[Spec], table: Mapping[str, Any], file: str) -> Spec:
         raise InputError(Problem("is nested too deeply", file=file)) from None
     except Exception as error:  # whatever a file contains, no traceback
         raise InputError(list(_problems(error, file))) from None
-

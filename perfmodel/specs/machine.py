@@ -79,12 +79,12 @@ class HostMatch:
     """The processors, as /proc/cpuinfo names them, that a machine file describes."""
 
     vendor: str = attrs.field(validator=text)
-    family: int = whole_number(0, 1 << 16)
     models: tuple[int, ...] = attrs.field(
         validator=attrs.validators.deep_iterable(
             attrs.validators.instance_of(int), attrs.validators.min_len(1)
         )
     )
+    family: int = whole_number(0, 1 << 16)
 
 
 @attrs.frozen
@@ -121,7 +121,6 @@ class FitRecord:
     date: str = attrs.field(validator=text)
     base: str = attrs.field(validator=text)
     kernel_release: str = attrs.field(validator=text)
-    run_to_run: Quantity = quantity("1", "relative spread between separate runs, common to all")
     chi_square: float = attrs.field(validator=attrs.validators.instance_of(float))
     degrees_of_freedom: float = attrs.field(validator=attrs.validators.instance_of(float))
     parameters: tuple[str, ...] = attrs.field()
@@ -129,6 +128,7 @@ class FitRecord:
     arms: tuple[FitArm, ...] = attrs.field()
     evidence: tuple[Evidence, ...] = attrs.field()
     warnings: tuple[str, ...] = attrs.field()
+    run_to_run: Quantity = quantity("1", "relative spread between separate runs, common to all")
 
 
 @attrs.frozen

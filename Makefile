@@ -1,0 +1,32 @@
+# make demo: set everything up, run the main job, write report/index.html
+# make test: set everything up, run the whole test suite
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test check live benchmark clean
+
+$(VENV)/.installed: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=24'
+	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	touch $@
+
+demo: $(VENV)/.installed
+	@mkdir -p report
+	$(BIN)/perfmodel compare --measured auto --report report --save-json report/compare.json
+
+test: $(VENV)/.installed
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.installed
+	$(BIN)/python -m pytest tests/architecture
+
+live: $(VENV)/.installed
+	$(BIN)/python -m pytest tests/live
+
+benchmark: $(VENV)/.installed
+	$(BIN)/python benchmarks/engine.py --inherit-environ XDG_CACHE_HOME,HOME
+
+clean:
+	rm -rf $(VENV) report .pytest_cache .mypy_cache .ruff_cache .hypothesis
