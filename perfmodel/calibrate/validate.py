@@ -12,6 +12,7 @@ import numpy as np
 from perfmodel.errors import CapabilityError, InputError, Problem
 from perfmodel.measure.capabilities import capabilities, measurable
 from perfmodel.measure.run import LOCATION_QUANTILE, Progress, measure_arms
+from perfmodel.measure.session import put_back_left_over
 from perfmodel.models.simulated import simulate
 from perfmodel.results.provenance import spec_digest
 from perfmodel.results.result import Result, StepResult
@@ -203,6 +204,7 @@ def validate(
     validation : Validation
     measured : list of Result
     """
+    put_back_left_over(report=report)
     found = capabilities()
     entries = measurable(MEASURED_ENTRIES, found)
     if not entries:

@@ -22,6 +22,7 @@ from perfmodel.cli.common import (
 from perfmodel.errors import CapabilityError
 from perfmodel.measure.capabilities import capabilities, measurable, missing_for
 from perfmodel.measure.run import DEFAULT_REPETITIONS, measure_arms
+from perfmodel.measure.session import put_back_left_over
 from perfmodel.models.simulated import DEFAULT_DRAWS
 from perfmodel.results.result import Result
 from perfmodel.specs.catalog import load_device, load_scenario
@@ -117,6 +118,7 @@ def _measure(
     repetitions: int,
 ) -> list[Result]:
     """The arms that can be measured; a stock kernel's stand-in where it has no PMD swap entry."""
+    put_back_left_over(report=say)
     found = capabilities()
     if "pmd" in entries and missing_for("pmd", found) and not missing_for(SHMEM_ENTRY, found):
         entries = [SHMEM_ENTRY if entry == "pmd" else entry for entry in entries]

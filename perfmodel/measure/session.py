@@ -116,12 +116,10 @@ class LiveSession:
         self._old_handler: Any = None
 
     def __enter__(self) -> Self:
+        put_back_left_over(self._journal, self._report)
         require(self._entries, self._largest, self._system)
         self._journal.acquire()
         try:
-            undone = self._journal.restore()
-            if undone:
-                self._report(f"put back {undone} changes that a killed run had left")
             if threading.current_thread() is threading.main_thread():
                 self._old_handler = signal.signal(signal.SIGTERM, _interrupt)
             self._set_up()
@@ -236,6 +234,27 @@ class LiveSession:
                 "'echo 1 > /proc/sys/vm/compact_memory'"
             )
         return reply
+
+
+def put_back_left_over(
+    journal: Journal | None = None, report: Callable[[str], None] = lambda _: None
+) -> None:
+    """Undo what a killed run left behind, if there is anything and we may.
+
+    Raises
+    ------
+    CapabilityError
+        If that run is still alive.
+    """
+    journal = Journal(System()) if journal is None else journal
+    if not journal.system.is_root() or not journal.left_over():
+        return
+    journal.acquire()
+    try:
+        undone = journal.restore()
+    finally:
+        journal.release()
+    report(f"put back {undone} changes that a killed run had left")
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -1,0 +1,51 @@
+"""Live tests change swap and THP settings, so each of them must leave the machine as it found it."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from perfmodel.measure.capabilities import capabilities, missing_for
+from perfmodel.measure.system import System
+
+SYSTEM = System()
+
+
+def machine_state() -> dict[str, str]:
+    """Everything that a measurement may change."""
+    files = [
+        *SYSTEM.thp.glob("*enabled"),
+        *SYSTEM.thp.glob("hugepages-*/*enabled"),
+        SYSTEM.thp / "defrag",
+        SYSTEM.thp / "khugepaged" / "scan_sleep_millisecs",
+        Path("/proc/sys/vm/page-cluster"),
+    ]
+    state = {str(file): file.read_text() for file in files if file.is_file()}
+    state["swaps"] = " ".join(SYSTEM.active_swaps())
+    state["zram"] = str(SYSTEM.zram_numbers())
+    return state
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    missing = missing_for("pte", capabilities())
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.live)
+            if missing:
+                item.add_marker(pytest.mark.skip(reason="; ".join(missing)))
+
+
+@pytest.fixture(autouse=True)
+def machine_as_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The journal of the test stands in a folder of its own; the machine is the same afterwards."""
+    monkeypatch.setenv("PERFMODEL_STATE_DIR", str(tmp_path / "state"))
+    before = machine_state()
+    yield
+    assert machine_state() == before
+    assert not (tmp_path / "state" / "journal.json").exists()
+
+
+@pytest.fixture
+def perfmodel_command() -> list[str]:
+    return [sys.executable, "-m", "perfmodel"]
