@@ -10,7 +10,7 @@ import attrs
 import numpy as np
 
 from perfmodel.errors import CapabilityError, InputError, Problem
-from perfmodel.measure.capabilities import capabilities, measurable
+from perfmodel.measure.capabilities import capabilities, measurable, missing_for
 from perfmodel.measure.run import LOCATION_QUANTILE, Progress, measure_arms
 from perfmodel.measure.session import put_back_left_over
 from perfmodel.models.simulated import simulate
@@ -208,10 +208,7 @@ def validate(
     found = capabilities()
     entries = measurable(MEASURED_ENTRIES, found)
     if not entries:
-        missing = [c for c in found if not c.available and not c.entries]
-        raise CapabilityError(
-            [f"this machine cannot measure: {c.detail} ({c.name}); {c.remedy}" for c in missing]
-        )
+        raise CapabilityError(missing_for("pte", found))
     loaded = load_device(device, machine)
     by_name = {scenario.name: scenario for scenario in find_scenarios(scenarios)}
     arms = [(scenario, entry) for scenario in by_name.values() for entry in entries]

@@ -124,8 +124,8 @@ def _measure(
         entries = [SHMEM_ENTRY if entry == "pmd" else entry for entry in entries]
     if measured == "auto":
         wanted, entries = entries, measurable(tuple(entries), found)
-        for line in [line for entry in wanted for line in missing_for(entry, found)][:3]:
-            say(f"not measured: {line}")
+        for line in dict.fromkeys(line for entry in wanted for line in missing_for(entry, found)):
+            say(line)
         if not entries:
             return []
     arms = [(scenario, entry) for entry in entries]

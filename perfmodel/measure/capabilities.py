@@ -37,6 +37,14 @@ class Capability:
     remedy: str = ""
     entries: tuple[str, ...] = ()
 
+    def blocks(self, entry: str) -> bool:
+        """Whether it is missing and an entry needs it."""
+        return not self.available and (not self.entries or entry in self.entries)
+
+    def complaint(self) -> str:
+        """One line that says what is missing and how to get it."""
+        return f"this machine cannot measure it: {self.detail} ({self.name}); {self.remedy}"
+
 
 def capabilities(system: System | None = None) -> list[Capability]:
     """Check this machine, without changing anything."""
@@ -131,11 +139,7 @@ def left_over_changes(system: System | None = None) -> Capability:
 
 def missing_for(entry: str, found: list[Capability]) -> list[str]:
     """What keeps an entry from being measured, a line each."""
-    return [
-        f"cannot measure {entry}: {capability.detail} ({capability.name}); {capability.remedy}"
-        for capability in found
-        if not capability.available and (not capability.entries or entry in capability.entries)
-    ]
+    return [capability.complaint() for capability in found if capability.blocks(entry)]
 
 
 def measurable(entries: tuple[str, ...], found: list[Capability]) -> list[str]:
@@ -146,7 +150,8 @@ def measurable(entries: tuple[str, ...], found: list[Capability]) -> list[str]:
 def require(entries: list[str], scenario: Scenario, system: System | None = None) -> None:
     """Raise a `CapabilityError` unless every entry can be measured with this scenario."""
     found = capabilities(system)
-    missing = [line for entry in entries for line in missing_for(entry, found)]
+    # What several entries lack is said once.
+    missing = list(dict.fromkeys(line for entry in entries for line in missing_for(entry, found)))
     needed = memory_needed(scenario)
     available = available_memory_bytes()
     if needed > available:
@@ -156,9 +161,7 @@ def require(entries: list[str], scenario: Scenario, system: System | None = None
             "choose a smaller region.size"
         )
     if missing:
-        # What all entries lack is said once.
-        unique = dict.fromkeys(line.split(": ", 1)[1] for line in missing)
-        raise CapabilityError([f"this machine cannot measure it: {line}" for line in unique])
+        raise CapabilityError(missing)
 
 
 def memory_needed(scenario: Scenario) -> int:

@@ -1,4 +1,4 @@
-"""Live tests change swap and THP settings, so each of them must leave the machine as it found it."""
+"""Live tests change swap and THP settings; each must leave the machine as it found it."""
 
 import sys
 from pathlib import Path

@@ -7,6 +7,7 @@ import subprocess
 import time
 from pathlib import Path
 
+import attrs
 import pytest
 
 from perfmodel.errors import CapabilityError
@@ -117,26 +118,24 @@ def test_only_one_measurement_at_a_time(
     assert restore.returncode == 3, "a running measurement must not be pulled apart"
 
 
-def test_put_back_after_an_error_in_the_middle() -> None:
+def run_with_a_dead_worker() -> None:
     scenario = load_scenario("thp-roundtrip")
-    with (
-        pytest.raises(CapabilityError, match="measuring process ended"),
-        LiveSession([scenario], load_device("zram-lz4"), ["pte"]) as session,
-    ):
+    with LiveSession([scenario], load_device("zram-lz4"), ["pte"]) as session:
         assert session._worker is not None
         session._worker._process.kill()
         session.run(scenario, "pte")
 
 
-def test_put_back_when_the_device_cannot_be_set_up() -> None:
-    import attrs
+def test_put_back_after_an_error_in_the_middle() -> None:
+    with pytest.raises(CapabilityError, match="measuring process ended"):
+        run_with_a_dead_worker()
 
+
+def test_put_back_when_the_device_cannot_be_set_up() -> None:
     device = attrs.evolve(load_device("zram-lz4"), algorithm="no-such-codec")
-    with (
-        pytest.raises(CapabilityError, match="no no-such-codec; it offers"),
-        LiveSession([load_scenario("thp-roundtrip")], device, ["pte"]),
-    ):
-        pass
+    session = LiveSession([load_scenario("thp-roundtrip")], device, ["pte"])
+    with pytest.raises(CapabilityError, match="no no-such-codec; it offers"):
+        session.__enter__()
 
 
 @pytest.fixture
