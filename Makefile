@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check live benchmark clean
+.PHONY: demo test check live notebooks benchmark clean
 
 $(VENV)/.installed: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -24,6 +24,11 @@ check: $(VENV)/.installed
 
 live: $(VENV)/.installed
 	$(BIN)/python -m pytest tests/live
+
+# After a change to a notebook's .py: make the .ipynb anew, with its outputs.
+notebooks: $(VENV)/.installed
+	$(BIN)/jupytext --to ipynb notebooks/*.py
+	$(BIN)/jupyter-execute --inplace notebooks/*.ipynb
 
 benchmark: $(VENV)/.installed
 	$(BIN)/python benchmarks/engine.py --inherit-environ XDG_CACHE_HOME,HOME

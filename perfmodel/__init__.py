@@ -21,7 +21,7 @@ _EXPORTS = {
     "InputError": ("perfmodel.errors", "InputError"),
     "CapabilityError": ("perfmodel.errors", "CapabilityError"),
 }
-__all__ = sorted([*_EXPORTS, "__version__"])  # noqa: PLE0604 - all are strings
+__all__ = sorted([*_EXPORTS, "__version__"])
 
 
 def __getattr__(name: str) -> Any:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from fractions import Fraction
 from functools import cache
 from typing import Any
 
@@ -45,7 +46,9 @@ def conversion_factor(unit: str, canonical: str) -> float:
         raise ValueError(f"unit {unit[:20]!r} does not fit here; use {wanted}") from None
     if not math.isfinite(factor) or factor <= 0:
         raise ValueError(f"unit {unit[:20]!r} does not fit here; use {wanted}")
-    return factor
+    # pint multiplies its way through the prefixes, which leaves 999.9999999999999 ns in a us.
+    nearest = round(factor)
+    return float(nearest) if nearest and abs(factor / nearest - 1) < 1e-9 else factor
 
 
 def parse_bytes(text: str) -> int:
@@ -59,8 +62,8 @@ def parse_bytes(text: str) -> int:
     match = _QUANTITY_TEXT.fullmatch(text)
     if match is None:
         raise ValueError(f'{text[:40]!r} is no size; write for example "64 MiB"')
-    size = float(match[1]) * conversion_factor(match[2], "byte")
-    if size != int(size):
+    size = Fraction(match[1]) * Fraction(conversion_factor(match[2], "byte"))
+    if size.denominator != 1:
         raise ValueError(f"{text!r} is no whole number of bytes")
     return int(size)
 

@@ -63,7 +63,7 @@ def run_step(parameters, steps, step_index, region_state, pte_state, tlb, counte
     action = steps[step_index]["action"]
     for region in range(region_state.shape[0]):
         if action == Action.FILL:
-            fill_region(region, region_state, counters, events)
+            fill_region(parameters, region, region_state, counters, events)
         elif action == Action.PAGEOUT:
             page_out_region(parameters, region, region_state, pte_state, counters, events)
             forget_range(tlb, region)

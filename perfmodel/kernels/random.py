@@ -4,6 +4,8 @@ All arithmetic stays below 2**63 in int64, so that the results with and without 
 same bit for bit. The mixer is the 32-bit finalizer of MurmurHash3, used on the three words in turn.
 """
 
+import numpy as np
+
 from perfmodel.kernels._jit import kernel
 
 _MASK = 0xFFFFFFFF
@@ -18,10 +20,11 @@ def _multiply_32(a, b):
 
 @kernel
 def _mix_32(word):
+    # np.int64: numba would compile the callee once more for each literal.
     word ^= word >> 16
-    word = _multiply_32(word, 0x85EBCA6B)
+    word = _multiply_32(word, np.int64(0x85EBCA6B))
     word ^= word >> 13
-    word = _multiply_32(word, 0xC2B2AE35)
+    word = _multiply_32(word, np.int64(0xC2B2AE35))
     return word ^ (word >> 16)
 
 

@@ -8,7 +8,11 @@ pte_state : int8, shape (regions, 512), `PTE_SWAP`, or `PTE_PRESENT` + order of 
     meaningful only where the range has a PTE table
 counters : int64, shape (N_COUNTERS,), what the kernel would have counted in this step
 events : int64, shape (N_EVENTS,), what costs time in this step
+
+Constant orders are passed as np.int64: numba would compile the callee once more for a literal.
 """
+
+import numpy as np
 
 from perfmodel.constants import (
     PAGES_PER_PMD,
@@ -28,10 +32,11 @@ from perfmodel.kernels.random import uniform_32
 
 
 @kernel
-def fill_region(region, region_state, counters, events):
+def fill_region(parameters, region, region_state, counters, events):
     """First write to a range: one fault brings a cleared THP, then the program writes 512 pages.
 
-    The fault also deposits the PTE table that a later split will need.
+    The fault also deposits the PTE table that a later split will need; with lazy deposit the split
+    allocates it.
     Allocates: no. Mutates: region_state, counters, events.
     """
     region_state[region] = RegionState.PMD_MAPPED
@@ -39,7 +44,8 @@ def fill_region(region, region_state, counters, events):
     counters[Counter.THP_FAULT_ALLOC] += 1
     events[Event.FAULT] += 1
     events[Event.THP_ALLOCATION] += 1
-    events[Event.PAGE_TABLE_ALLOCATION] += 1
+    if parameters["lazy_page_table_deposit"] == 0:
+        events[Event.PAGE_TABLE_ALLOCATION] += 1
     events[Event.CLEAR_PAGE] += PAGES_PER_PMD
     events[Event.MAP_PMD] += 1
     events[Event.WRITE_PAGE] += PAGES_PER_PMD
@@ -66,6 +72,17 @@ def _write_folio(parameters, order, counters, events):
 
 
 @kernel
+def _split_to_swap_entries(parameters, region, region_state, pte_state, counters, events):
+    """The range gets a PTE table of 512 swap entries, from the deposit or newly allocated."""
+    region_state[region] = RegionState.PTE_TABLE
+    for page in range(PAGES_PER_PMD):
+        pte_state[region, page] = PTE_SWAP
+    if parameters["lazy_page_table_deposit"] == 1:
+        events[Event.PAGE_TABLE_ALLOCATION] += 1
+    counters[Counter.THP_SPLIT_PMD] += 1
+
+
+@kernel
 def page_out_region(parameters, region, region_state, pte_state, counters, events):
     """MADV_PAGEOUT of one range: every present folio goes out whole, swapped ones stay.
 
@@ -77,13 +94,10 @@ def page_out_region(parameters, region, region_state, pte_state, counters, event
             events[Event.SET_PMD_SWAP_ENTRY] += 1
             counters[Counter.THP_SWPOUT_PMD] += 1
         else:
-            region_state[region] = RegionState.PTE_TABLE
-            for page in range(PAGES_PER_PMD):
-                pte_state[region, page] = PTE_SWAP
+            _split_to_swap_entries(parameters, region, region_state, pte_state, counters, events)
             events[Event.SPLIT_PMD_MAPPING] += 1
             events[Event.UNMAP_PTE] += PAGES_PER_PMD
-            counters[Counter.THP_SPLIT_PMD] += 1
-        _write_folio(parameters, PMD_ORDER, counters, events)
+        _write_folio(parameters, np.int64(PMD_ORDER), counters, events)
     elif region_state[region] == RegionState.PTE_TABLE:
         page = 0
         while page < PAGES_PER_PMD:
@@ -146,16 +160,13 @@ def swap_in(parameters, step_index, region, page, region_state, pte_state, count
         draw = uniform_32(parameters["seed"], step_index, region)
         if draw >= parameters["order9_failure_threshold"]:
             region_state[region] = RegionState.PMD_MAPPED
-            _read_folio(parameters, PMD_ORDER, counters, events)
+            _read_folio(parameters, np.int64(PMD_ORDER), counters, events)
             events[Event.MAP_PMD] += 1
             return PMD_ORDER
-        region_state[region] = RegionState.PTE_TABLE
-        for part in range(PAGES_PER_PMD):
-            pte_state[region, part] = PTE_SWAP
+        _split_to_swap_entries(parameters, region, region_state, pte_state, counters, events)
         events[Event.ORDER9_ALLOCATION_FAILURE] += 1
         events[Event.SPLIT_PMD_SWAP_ENTRY] += 1
         counters[Counter.SWPIN_FALLBACK_2048K] += 1
-        counters[Counter.THP_SPLIT_PMD] += 1
     order = _largest_swapped_order(parameters, region, page, pte_state)
     first = page >> order << order
     for part in range(1 << order):

@@ -15,12 +15,20 @@ HUGE = 1  # added to a level's row for 2 MiB pages
 
 @kernel
 def _lookup(row, sets, ways, tag, index):
-    """Look a tag up and move it to the front of its set, inserting it on a miss. True on a hit."""
+    """Look a tag up and move it to the front of its set, inserting it on a miss. True on a hit.
+
+    A miss takes an invalidated way where there is one, else the least recently used.
+    """
     first = (index % sets) * ways
     way = 0
-    while way < ways - 1 and row[first + way] != tag:
+    victim = ways - 1
+    while way < ways and row[first + way] != tag:
+        if row[first + way] < 0:
+            victim = way
         way += 1
-    hit = row[first + way] == tag
+    hit = way < ways
+    if not hit:
+        way = victim
     while way > 0:
         row[first + way] = row[first + way - 1]
         way -= 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 from collections import Counter as Tally
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -138,9 +139,9 @@ def summarise(
 
 
 def measure(
-    scenario: Scenario | str,
+    scenario: Scenario | str | Path,
     *,
-    device: SwapDevice | str = "zram-lz4",
+    device: SwapDevice | str | Path = "zram-lz4",
     entry: str = "pte",
     repetitions: int = DEFAULT_REPETITIONS,
     report: Callable[[str], None] = lambda _: None,
@@ -172,8 +173,8 @@ def measure(
     CapabilityError
         If this machine cannot do it; says what is missing and how to get it.
     """
-    scenario = load_scenario(scenario) if isinstance(scenario, str) else scenario
-    device = load_device(device) if isinstance(device, str) else device
+    scenario = scenario if isinstance(scenario, Scenario) else load_scenario(scenario)
+    device = device if isinstance(device, SwapDevice) else load_device(device)
     (result,) = measure_arms(
         [(scenario, entry)], device, repetitions=repetitions, report=report, progress=progress
     )

@@ -49,7 +49,8 @@ def draw_prices(
         # Column order of the fit's parameters; those of other devices take no part.
         rows = [index for index, name in enumerate(machine.fit.parameters) if name in names]
         columns = [names.index(machine.fit.parameters[index]) for index in rows]
-        correlation = np.array(machine.fit.correlation).reshape(len(machine.fit.parameters), -1)
+        size = len(machine.fit.parameters)
+        correlation = np.array(machine.fit.correlation).reshape(size, size)
         values, vectors = np.linalg.eigh(correlation[np.ix_(rows, rows)])
         root = vectors * np.sqrt(np.clip(values, 0.0, None))
         standard[:, columns] = standard[:, columns] @ root.T

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import numpy.typing as npt
 
@@ -23,6 +25,7 @@ DEFAULT_DRAWS = 400
 # Runs that differ in their random numbers alone; only where an allocation may or may not fail.
 _RANDOM_RUNS = 32
 _LOW, _HIGH = 0.05, 0.95
+_LARGEST_CLOCK = float(1 << 62)
 _LARGEST_SEED = (1 << 62) - 1
 
 
@@ -69,6 +72,14 @@ def count_events(
     return counters, events, mapping
 
 
+def _check_clock(events: npt.NDArray[np.int64], prices: npt.NDArray[np.int64]) -> None:
+    """Refuse a scenario that takes more picoseconds than 63 bits count (106 days)."""
+    longest = np.max(events.sum(axis=1).astype(float) @ prices.max(axis=0).astype(float))
+    if longest >= _LARGEST_CLOCK:
+        message = "the scenario would take more than 50 days; are the prices in the right unit?"
+        raise InputError(Problem(message, key="machine"))
+
+
 def _nanoseconds(picoseconds: float | np.integer | np.floating) -> float:
     return round(float(picoseconds) / PICOSECONDS_PER_NANOSECOND, 3)
 
@@ -106,6 +117,7 @@ def simulate_draws(
     counters, events, mapping = count_events(scenario, machine, policy, range(seed, seed + runs))
     prices = draw_prices(machine, device, draws, seed)
     turn = np.arange(draws + 1) % runs
+    _check_clock(events, prices)
     elapsed = np.einsum("dse,de->ds", events[turn], prices)
     steps = []
     for index, step in enumerate(scenario.steps):
@@ -133,16 +145,17 @@ def simulate_draws(
             seed=seed,
             draws=draws,
             order9_failure=policy.order9_failure,
+            kernel=policy.kernel,
         ),
     )
     return elapsed, result
 
 
 def simulate(
-    scenario: Scenario | str,
-    machine: Machine | str,
+    scenario: Scenario | str | Path,
+    machine: Machine | str | Path,
     *,
-    device: SwapDevice | str = "zram-lz4",
+    device: SwapDevice | str | Path = "zram-lz4",
     entry: str = "pte",
     seed: int = 1,
     draws: int = DEFAULT_DRAWS,
@@ -183,9 +196,9 @@ def simulate(
     >>> r.step("touch").counters["pgmajfault"]
     32
     """
-    scenario = load_scenario(scenario) if isinstance(scenario, str) else scenario
-    machine = load_machine(machine) if isinstance(machine, str) else machine
-    device = load_device(device, machine) if isinstance(device, str) else device
+    scenario = scenario if isinstance(scenario, Scenario) else load_scenario(scenario)
+    machine = machine if isinstance(machine, Machine) else load_machine(machine)
+    device = device if isinstance(device, SwapDevice) else load_device(device, machine)
     policy = load_policy(entry, order9_failure=order9_failure, allowed=SIMULATED_ENTRIES)
     _, result = simulate_draws(
         scenario, machine, device, policy, entry=entry, seed=seed, draws=draws

@@ -1,0 +1,1 @@
+"""Figures; functions take a result and an axis."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
@@ -49,13 +50,13 @@ def _stack(comparison: Comparison, ax: Axes, steps: tuple[str, ...]) -> None:
         if not any(widths):
             continue
         ax.barh(
-            entries, widths, left=ends, height=0.7, color=colour, label=label,
+            range(len(entries)), widths, left=ends, height=0.7, color=colour, label=label,
             edgecolor="white", linewidth=0.4,
         )  # fmt: skip
         ends = [end + width for end, width in zip(ends, widths, strict=True)]
     for row, end in enumerate(ends):
         ax.annotate(
-            f"{end:,.4g}" if abs(end) < 1000 else f"{end:,.0f}",
+            f"{end:.0f}" if abs(end) >= 100 else f"{end:.3g}",
             (max(end, 0.0), row),
             xytext=(4, 0),
             textcoords="offset points",
@@ -88,7 +89,7 @@ def breakdown_by_entry(
     """
     _stack(comparison, ax, comparison.fallback.steps if steps is None else steps)
     if ax.get_legend_handles_labels()[0]:
-        ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), reverse=True)
+        ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), reverse=True, frameon=False)
     return ax
 
 
@@ -103,14 +104,18 @@ def breakdown_figure(comparison: Comparison) -> Figure:
     _stack(comparison, right, comparison.fallback.steps)
     left.set_title("Page out")
     right.set_title("Bring back and use")
-    used = {}
+    used: dict[str, Artist] = {}
     for ax in (left, right):
         handles, labels = ax.get_legend_handles_labels()
-        used.update(zip(labels, handles, strict=True))
-    labels = [label for label, _ in PARTS.values() if label in used]
-    if labels:
+        used.update((str(label), handle) for label, handle in zip(labels, handles, strict=True))
+    if used:
+        names = [name for name, _ in PARTS.values() if name in used]
         figure.legend(
-            [used[label] for label in labels], labels, loc="outside lower center", ncols=5
+            [used[name] for name in names],
+            names,
+            loc="outside lower center",
+            ncols=5,
+            frameon=False,
         )
     return figure
 
@@ -136,7 +141,7 @@ def _plot_measured(comparison: Comparison, ax: Axes) -> list[int]:
             markersize=7,
             capsize=4,
             zorder=4,
-            label="measured shmem-pmd, stands in for pmd" if stand_in else "measured",
+            label="measured shmem-pmd (stand-in)" if stand_in else "measured",
         )
         sizes += x
     return sizes
@@ -163,10 +168,10 @@ def cost_by_swapin_size(comparison: Comparison, ax: Axes) -> Axes:
     values, lows, highs = zip(*y, strict=True)
     if len(x) > 1:
         ax.fill_between(
-            x, lows, highs, color=PREDICTED, alpha=0.15, linewidth=0, label="its 90 % interval"
+            x, lows, highs, color=PREDICTED, alpha=0.15, linewidth=0, label="90 % interval"
         )
     else:
-        ax.vlines(x, lows, highs, color=PREDICTED, alpha=0.3, lw=8, label="its 90 % interval")
+        ax.vlines(x, lows, highs, color=PREDICTED, alpha=0.3, lw=8, label="90 % interval")
     ax.plot(x, values, color=PREDICTED, marker="o", markersize=4, label="predicted")
     if PMD_ARM in entries:
         at = entries.index(PMD_ARM)
@@ -185,7 +190,6 @@ def cost_by_swapin_size(comparison: Comparison, ax: Axes) -> Axes:
     ax.set_axisbelow(True)
     ax.set_xlabel("swap-in size (bytes read by one fault)")
     ax.set_ylabel(f"swap-in and later touches, {TIME_LABEL}")
-    handles, labels = ax.get_legend_handles_labels()
-    order = sorted(range(len(labels)), key=lambda i: not labels[i].startswith("predicted"))
-    ax.legend([handles[i] for i in order], [labels[i] for i in order], loc="upper right")
+    # Above the axes, where it covers no data whichever way the curve goes.
+    ax.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=3, frameon=False)
     return ax

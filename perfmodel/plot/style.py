@@ -1,4 +1,4 @@
-"""One look for every figure: colours that colour-blind readers tell apart, and no display needed."""
+"""One look for every figure: colours colour-blind readers tell apart, and no display needed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PREDICTED = "#0072B2"
 MEASURED = "#D55E00"
 
 
-def _style() -> dict[str, Any]:
+def _style(**more: Any) -> Any:  # matplotlib types the keys as one long Literal
     return {
         **sns.plotting_context("notebook", font_scale=0.9),
         **sns.axes_style("ticks"),
@@ -39,6 +39,7 @@ def _style() -> dict[str, Any]:
         "axes.spines.right": False,
         "legend.frameon": False,
         "text.usetex": False,
+        **more,
     }
 
 
@@ -55,6 +56,6 @@ def new_figure(
 def to_svg(figure: Figure) -> bytes:
     """The figure as SVG, the same bytes for the same figure."""
     buffer = io.BytesIO()
-    with mpl.rc_context({**_style(), "svg.hashsalt": "perfmodel", "svg.fonttype": "path"}):
+    with mpl.rc_context(_style(**{"svg.hashsalt": "perfmodel", "svg.fonttype": "path"})):
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     return buffer.getvalue()

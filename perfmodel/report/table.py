@@ -9,7 +9,6 @@ import attrs
 
 from perfmodel.constants import PAGE_BYTES
 from perfmodel.results.result import Result
-from perfmodel.specs.catalog import load_policy
 from perfmodel.specs.policy import SHMEM_ENTRY
 from perfmodel.specs.scenario import Scenario, StepAction
 from perfmodel.studies.compare import PMD_ARM, Comparison
@@ -76,6 +75,11 @@ def read_requests(counters: dict[str, int]) -> int | None:
     return requests + pages if pages >= 0 else None
 
 
+def _per_region(times: list[Time], regions: int) -> Time:
+    time, low, high = (sum(column) / regions for column in zip(*times, strict=True))
+    return time, low, high
+
+
 def _row(comparison: Comparison, result: Result, world: str) -> Row:
     counters = [result.step(name).counters for name in comparison.fallback.steps]
     columns: list[list[int | None]] = [
@@ -90,10 +94,7 @@ def _row(comparison: Comparison, result: Result, world: str) -> Row:
     for names in step_groups(comparison.scenario):
         steps = [result.step(name) for name in names]
         values = [(step.elapsed_ns, *step.interval_ns) for step in steps]
-        time, low, high = (sum(column) / result.regions for column in zip(*values, strict=True)) if (
-            values
-        ) else (0.0, 0.0, 0.0)
-        times.append((time, low, high) if values else None)
+        times.append(_per_region(values, result.regions) if values else None)
     table_bytes = result.mapping.get("page_table_bytes")
     return Row(
         entry=result.entry,
@@ -105,7 +106,7 @@ def _row(comparison: Comparison, result: Result, world: str) -> Row:
 
 
 def rows(comparison: Comparison) -> Iterator[Row]:
-    """Every arm as predicted, with what was measured for it right below; then the other measured."""
+    """Every arm as predicted, what was measured for it right below, then all else measured."""
     left = dict(comparison.measured)
     for entry, result in comparison.arms.items():
         yield _row(comparison, result, PREDICTED)
@@ -119,18 +120,19 @@ def rows(comparison: Comparison) -> Iterator[Row]:
 def _number(value: float) -> str:
     """Three digits, or as many as stand before the point; no more than two behind it."""
     size = abs(value)
-    text = f"{value:.{0 if size >= 99.95 else 1 if size >= 9.995 else 2}f}"
-    return text.rstrip("0").rstrip(".") if float(text) == int(float(text)) else text
+    if size == 0:
+        return "0"
+    return f"{value:.{0 if size >= 99.95 else 1 if size >= 9.995 else 2}f}"
 
 
 def _count(value: float | None) -> str:
     if value is None:
         return UNKNOWN
-    for unit in ("", "k", "M", "G"):
+    for unit in ("", "k", "M"):
         if abs(value) < 9999.5:
-            return _number(value) + unit
+            return (f"{value:.0f}" if value == int(value) else _number(value)) + unit
         value /= 1000
-    return f"{value:.0e}"
+    return f"{value / 1000:.0e}"
 
 
 def _time(value: Time | None, scale: float) -> str:
@@ -163,8 +165,8 @@ def setting(comparison: Comparison) -> dict[str, str]:
     """What was compared, where, and on which kernel."""
     first = next(iter(comparison.arms.values()))
     kernels: dict[str, list[str]] = {}
-    for entry in comparison.arms:
-        kernels.setdefault(load_policy(entry).kernel, []).append(entry)
+    for entry, arm in comparison.arms.items():
+        kernels.setdefault(arm.provenance["kernel"], []).append(entry)
     facts = {
         "scenario": f"{comparison.scenario.name}, "
         f"{format_bytes(comparison.scenario.region.size_bytes)}, "
@@ -172,11 +174,11 @@ def setting(comparison: Comparison) -> dict[str, str]:
         "machine": first.machine,
         "device": first.device,
         "kernel": "; ".join(
-            f"{kernel} ({entries[0]})" if len(entries) == 1 else kernel
-            for kernel, entries in kernels.items()
+            f"for {', '.join(entries)}: {kernel}" if index else kernel
+            for index, (kernel, entries) in enumerate(kernels.items())
         ),
     }
-    for result in comparison.measured.values():
+    for result in comparison.measured.values():  # all of them come from one run on one host
         host = result.provenance.get("host", {})
         known = [host.get("cpu_name"), host.get("virtualisation"), result.device]
         if host.get("kernel"):
@@ -194,11 +196,14 @@ def sentences(comparison: Comparison) -> list[str]:
     measured = comparison.measured_fallback()
     if measured is not None:
         cost = measured["per_2mib_ns"]
+        sign = 1 if cost >= 0 else -1
+        low, high = sorted(sign * bound / 1000 for bound in measured["interval_ns"])
         stand_in = measured["pmd_arm"] == SHMEM_ENTRY
         said.append(
-            f"Measured: it {'costs' if cost >= 0 else 'saves'} {abs(cost) / 1000:.0f} us per 2 MiB, "
-            f"{measured['ratio']:.2f} times the cost of "
-            + (f"one PMD swap-in of {SHMEM_ENTRY}." if stand_in else "one PMD swap-in.")
+            f"Measured: it {'costs' if cost >= 0 else 'saves'} {abs(cost) / 1000:.0f} us per "
+            f"2 MiB ({low:.0f} to {high:.0f} over the repetitions), {measured['ratio']:.3g} times "
+            f"the cost of one PMD swap-in"
+            f"{f' (stand-in: {SHMEM_ENTRY})' if stand_in else ''}."
         )
     return said
 
@@ -212,8 +217,8 @@ def legend(comparison: Comparison) -> list[str]:
     )
     notes = [
         f"All per 2 MiB. {steps}.",
-        "Faults, major faults, pages and requests (folios) read: in and again. "
-        "PT B: page-table bytes at the end.",
+        "fault, major, pages read, reads (one request per folio): in and again. "
+        "PT B: page-table bytes, end.",
         "predicted: 90 % interval.",
     ]
     if comparison.measured:
@@ -223,6 +228,13 @@ def legend(comparison: Comparison) -> list[str]:
     if SHMEM_ENTRY in comparison.measured:
         notes.append(f"{SHMEM_ENTRY}: a memfd THP, the live stand-in for pmd on a stock kernel.")
     return notes
+
+
+def _wrap(paragraphs: list[str]) -> Iterator[str]:
+    for text in paragraphs:
+        # A name may hold anything, and a mail must stay plain.
+        plain = "".join(c if c.isascii() and c.isprintable() else "?" for c in text)
+        yield from textwrap.wrap(plain, WIDTH, break_on_hyphens=False) or [""]
 
 
 def comparison_table(comparison: Comparison) -> str:
@@ -242,10 +254,4 @@ def comparison_table(comparison: Comparison) -> str:
     facts = [f"{name}: {value}" for name, value in setting(comparison).items()]
     above = [" | ".join(facts[:3]), *facts[3:], ""]
     below = ["", *legend(comparison), "", *sentences(comparison)]
-    text = []
-    for line in [*above, *lines, *below]:
-        # A name may hold anything, and the text must stay plain.
-        plain = "".join(c if c.isascii() and c.isprintable() else "?" for c in line)
-        text += [part.rstrip() for part in textwrap.wrap(plain, WIDTH)] if line not in lines else [plain.rstrip()]
-        text += [""] if not line else []
-    return "\n".join(text) + "\n"
+    return "".join(f"{line.rstrip()}\n" for line in [*_wrap(above), *lines, *_wrap(below)])

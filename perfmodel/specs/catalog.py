@@ -85,9 +85,7 @@ def load_policy(
     path = _locate("policy", "linux-pmd-swap" if entry == "pmd" else "linux-6.18")
     policy = io.structure(Policy, io.read_toml(path), str(path))
     try:
-        return attrs.evolve(
-            policy, swapin_order=mthp_order(entry), order9_failure=float(order9_failure)
-        )
+        return attrs.evolve(policy, swapin_order=mthp_order(entry), order9_failure=order9_failure)
     except ValueError as error:
         raise InputError(Problem(str(error), key="order9-failure")) from None
 

@@ -7,7 +7,7 @@ from typing import Any
 import attrs
 
 from perfmodel.specs.device import SwapDevice
-from perfmodel.specs.quantity import Quantity, quantity, text, whole_number
+from perfmodel.specs.quantity import Quantity, quantity, text, tuple_of, whole_number
 
 
 def _sets_are_whole(_: object, attribute: attrs.Attribute[Any], value: TlbLevel) -> None:
@@ -31,10 +31,18 @@ class TlbLevel:
     """One TLB level, exact LRU; `shared` says whether 4 KiB and 2 MiB pages compete in it."""
 
     shared: bool = attrs.field(validator=attrs.validators.instance_of(bool))
-    entries_4k: Quantity = quantity("1", "entries for 4 KiB pages", minimum=1, whole=True)
-    ways_4k: Quantity = quantity("1", "associativity for 4 KiB pages", minimum=1, whole=True)
-    entries_2m: Quantity = quantity("1", "entries for 2 MiB pages", minimum=1, whole=True)
-    ways_2m: Quantity = quantity("1", "associativity for 2 MiB pages", minimum=1, whole=True)
+    entries_4k: Quantity = quantity(
+        "1", "entries for 4 KiB pages", minimum=1, maximum=65536, whole=True
+    )
+    ways_4k: Quantity = quantity(
+        "1", "associativity for 4 KiB pages", minimum=1, maximum=65536, whole=True
+    )
+    entries_2m: Quantity = quantity(
+        "1", "entries for 2 MiB pages", minimum=1, maximum=65536, whole=True
+    )
+    ways_2m: Quantity = quantity(
+        "1", "associativity for 2 MiB pages", minimum=1, maximum=65536, whole=True
+    )
 
 
 @attrs.frozen
@@ -79,11 +87,7 @@ class HostMatch:
     """The processors, as /proc/cpuinfo names them, that a machine file describes."""
 
     vendor: str = attrs.field(validator=text)
-    models: tuple[int, ...] = attrs.field(
-        validator=attrs.validators.deep_iterable(
-            attrs.validators.instance_of(int), attrs.validators.min_len(1)
-        )
-    )
+    models: tuple[int, ...] = attrs.field(validator=[tuple_of(int), attrs.validators.min_len(1)])
     family: int = whole_number(0, 1 << 16)
 
 
@@ -123,12 +127,14 @@ class FitRecord:
     kernel_release: str = attrs.field(validator=text)
     chi_square: float = attrs.field(validator=attrs.validators.instance_of(float))
     degrees_of_freedom: float = attrs.field(validator=attrs.validators.instance_of(float))
-    parameters: tuple[str, ...] = attrs.field()
+    parameters: tuple[str, ...] = attrs.field(validator=tuple_of(str))
     correlation: tuple[tuple[float, ...], ...] = attrs.field(validator=_square)
-    arms: tuple[FitArm, ...] = attrs.field()
-    evidence: tuple[Evidence, ...] = attrs.field()
-    warnings: tuple[str, ...] = attrs.field()
-    run_to_run: Quantity = quantity("1", "relative spread between separate runs, common to all")
+    arms: tuple[FitArm, ...] = attrs.field(validator=tuple_of(FitArm))
+    evidence: tuple[Evidence, ...] = attrs.field(validator=tuple_of(Evidence))
+    warnings: tuple[str, ...] = attrs.field(validator=tuple_of(str))
+    run_to_run: Quantity = quantity(
+        "1", "relative spread between separate runs, common to all", maximum=1
+    )
 
 
 @attrs.frozen
@@ -139,6 +145,16 @@ class Machine:
     description: str = attrs.field(validator=text)
     cpu: Cpu = attrs.field(validator=attrs.validators.instance_of(Cpu))
     kernel: KernelCosts = attrs.field(validator=attrs.validators.instance_of(KernelCosts))
-    matches: tuple[HostMatch, ...] = attrs.field(default=())
-    devices: dict[str, SwapDevice] = attrs.field(factory=dict)
-    fit: FitRecord | None = attrs.field(default=None)
+    matches: tuple[HostMatch, ...] = attrs.field(default=(), validator=tuple_of(HostMatch))
+    devices: dict[str, SwapDevice] = attrs.field(
+        factory=dict,
+        validator=attrs.validators.deep_mapping(
+            attrs.validators.instance_of(str),
+            attrs.validators.instance_of(SwapDevice),
+            attrs.validators.instance_of(dict),
+        ),
+    )
+    fit: FitRecord | None = attrs.field(
+        default=None,
+        validator=attrs.validators.optional(attrs.validators.instance_of(FitRecord)),
+    )

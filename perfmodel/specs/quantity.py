@@ -61,7 +61,9 @@ class Quantity:
     how: How = attrs.field(validator=attrs.validators.instance_of(How))
 
 
-def quantity(unit: str, doc: str, *, minimum: float = 0.0, whole: bool = False) -> Any:
+def quantity(
+    unit: str, doc: str, *, minimum: float = 0.0, maximum: float = 1e14, whole: bool = False
+) -> Any:
     """Field of a spec class that holds a `Quantity` in `unit`.
 
     Validates on construction and on every `attrs.evolve`.
@@ -74,6 +76,8 @@ def quantity(unit: str, doc: str, *, minimum: float = 0.0, whole: bool = False) 
             raise ValueError(f"must be in {unit}, not in {value.unit}")
         if value.value < minimum:
             raise ValueError(f"value must be at least {minimum:g}")
+        if max(value.value, value.spread) > maximum:
+            raise ValueError(f"value and spread must be at most {maximum:g}")
         if whole and value.value != int(value.value):
             raise ValueError("value must be a whole number")
 
@@ -88,3 +92,15 @@ def whole_number(minimum: int, maximum: int, default: Any = attrs.NOTHING) -> An
             raise ValueError(f"must be a whole number from {minimum} to {maximum}")
 
     return attrs.field(default=default, validator=check)
+
+
+def tuple_of(kind: type) -> Any:
+    """Validator: a tuple whose members are all of one type; a bool is no int."""
+
+    def check(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+        if not isinstance(value, tuple) or any(
+            not isinstance(member, kind) or isinstance(member, bool) for member in value
+        ):
+            raise ValueError(f"{attribute.name} must be a list of {kind.__name__}")
+
+    return check

@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 
 from perfmodel.constants import PAGES_PER_PMD, PMD_BYTES, USER_ADDRESS_SPACE_BYTES
-from perfmodel.specs.quantity import text, whole_number
+from perfmodel.specs.quantity import text, tuple_of, whole_number
 
 
 class StepAction(StrEnum):
@@ -60,6 +60,7 @@ class Step:
 
 
 def _steps(_: object, attribute: attrs.Attribute[Any], value: tuple[Step, ...]) -> None:
+    tuple_of(Step)(_, attribute, value)
     if not value or value[0].action is not StepAction.FILL:
         raise ValueError("the first step must be a fill")
     if sum(step.action is StepAction.FILL for step in value) > 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -53,7 +54,7 @@ class Fallback:
             low, high = -high, -low
         return (
             f"Falling back to PTEs {verb} {abs(self.per_2mib_ns) / 1000:.0f} us per 2 MiB "
-            f"({low / 1000:.0f} to {high / 1000:.0f}), {self.ratio:.2f} times the cost of one PMD "
+            f"({low / 1000:.0f} to {high / 1000:.0f}), {self.ratio:.3g} times the cost of one PMD "
             f"swap-in."
         )
 
@@ -91,12 +92,16 @@ class Comparison:
         pte, pmd = self.measured_for(PTE_ARM), self.measured_for(PMD_ARM)
         if pte is None or pmd is None:
             return None
-        times = [
-            sum(arm.step(name).elapsed_ns for name in self.fallback.steps) / arm.regions
-            for arm in (pte, pmd)
+        steps = self.fallback.steps
+        times = [sum(arm.step(name).elapsed_ns for name in steps) for arm in (pte, pmd)]
+        # The arms took turns, so repetitions with the same number saw the same drift.
+        by_repetition = [
+            np.sum([arm.step(name).repetitions_ns for name in steps], axis=0) for arm in (pte, pmd)
         ]
+        low, high = np.quantile(by_repetition[0] - by_repetition[1], [0.05, 0.95]) / pte.regions
         return {
-            "per_2mib_ns": round(times[0] - times[1], 3),
+            "per_2mib_ns": round((times[0] - times[1]) / pte.regions, 3),
+            "interval_ns": [round(float(low), 3), round(float(high), 3)],
             "ratio": round(times[0] / times[1], 4),
             "pmd_arm": pmd.entry,
         }
@@ -125,10 +130,10 @@ def _return_steps(scenario: Scenario) -> list[int]:
 
 
 def compare(
-    scenario: Scenario | str,
-    machine: Machine | str,
+    scenario: Scenario | str | Path,
+    machine: Machine | str | Path,
     *,
-    device: SwapDevice | str = "zram-lz4",
+    device: SwapDevice | str | Path = "zram-lz4",
     entries: tuple[str, ...] | list[str] = DEFAULT_ENTRIES,
     seed: int = 1,
     draws: int = DEFAULT_DRAWS,
@@ -148,9 +153,9 @@ def compare(
     -------
     Comparison
     """
-    scenario = load_scenario(scenario) if isinstance(scenario, str) else scenario
-    machine = load_machine(machine) if isinstance(machine, str) else machine
-    device = load_device(device, machine) if isinstance(device, str) else device
+    scenario = scenario if isinstance(scenario, Scenario) else load_scenario(scenario)
+    machine = machine if isinstance(machine, Machine) else load_machine(machine)
+    device = device if isinstance(device, SwapDevice) else load_device(device, machine)
     if not entries:
         raise InputError(Problem("name at least one entry", key="entries"))
     for entry in entries:
@@ -169,7 +174,9 @@ def compare(
         arms[entry] = result
         returned[entry] = elapsed[:, indices].sum(axis=1) / PICOSECONDS_PER_NANOSECOND
     difference = (returned[PTE_ARM] - returned[PMD_ARM]) / scenario.region.count
-    ratio = returned[PTE_ARM] / returned[PMD_ARM]
+    # A picosecond at least, so that free events give a large ratio and not an infinite one.
+    floor = 1 / PICOSECONDS_PER_NANOSECOND
+    ratio = np.maximum(returned[PTE_ARM], floor) / np.maximum(returned[PMD_ARM], floor)
     low, high = np.quantile(difference[1:], [0.05, 0.95])
     ratio_low, ratio_high = np.quantile(ratio[1:], [0.05, 0.95])
     fallback = Fallback(

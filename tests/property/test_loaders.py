@@ -1,0 +1,194 @@
+"""Whatever a file holds, a loader yields a spec or an InputError of printable lines."""
+
+import copy
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tomli_w
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from perfmodel.errors import InputError
+from perfmodel.specs import catalog, io
+from perfmodel.specs.device import SwapDevice
+from perfmodel.specs.machine import Machine
+from perfmodel.specs.policy import Policy
+from perfmodel.specs.scenario import Scenario
+from tests import strategies
+from tests.property.helpers import to_table
+
+LOADERS = {
+    "machine": catalog.load_machine,
+    "device": catalog.load_device,
+    "scenario": catalog.load_scenario,
+}
+KINDS: dict[str, type] = {
+    "machine": Machine,
+    "device": SwapDevice,
+    "scenario": Scenario,
+    "policy": Policy,
+}
+VALID = {
+    "machine": catalog.names("machine")["amd-zen3"],
+    "device": catalog.names("device")["zram-lz4"],
+    "scenario": catalog.names("scenario")["thp-sparse-touch"],
+}
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    return tmp_path_factory.mktemp("loaders") / "file.toml"
+
+
+def assert_spec_or_input_error(kind: str, path: Path) -> None:
+    try:
+        spec = LOADERS[kind](path)
+    except InputError as error:
+        assert_clear(error, str(path))
+    else:
+        assert isinstance(spec, KINDS[kind])
+
+
+def assert_clear(error: InputError, file: str = "") -> None:
+    assert error.problems
+    assert len(str(error).split("\n")) == len(error.problems)
+    for problem in error.problems:
+        assert str(problem).isprintable()
+        assert problem.message.strip()
+        assert not file or problem.file == file
+
+
+@settings(max_examples=25)
+@given(spec=strategies.machines | strategies.devices | strategies.policies | strategies.scenarios())
+def test_a_written_spec_reads_back_the_same(spec):
+    text = tomli_w.dumps(to_table(spec))
+    assert io.structure(type(spec), tomllib.loads(text), "written.toml") == spec
+
+
+@pytest.mark.parametrize("kind", LOADERS)
+@given(content=st.binary(max_size=200) | st.text(max_size=100).map(lambda text: text.encode()))
+@example(content=b"")
+@example(content=b"\xff\xfe")
+@example(content=b'name = "x"\n[[steps]]\nname = 3')
+@example(content=b"a" + b".a" * 5000 + b" = 1")
+@example(content=b"parameters = 3")
+@example(content=b"[parameters]\n'' = 1\nB = 1.5\nc = true")
+@example(content=b"name = 0x" + b"f" * 5000)
+@example(content=b"name = " + b"1" * 5000)
+def test_any_bytes(kind, content, file):
+    file.write_bytes(content)
+    assert_spec_or_input_error(kind, file)
+
+
+@given(content=st.binary(max_size=60) | strategies.toml_values.map(repr).map(str.encode))
+@example(content=b"[" * 100_000)
+@example(content=b"1" * 5000)
+@example(content=b"")
+def test_any_json(content, file):
+    file.write_bytes(content)
+    try:
+        io.read_json(file)
+    except InputError as error:
+        assert_clear(error, str(file))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@settings(max_examples=100)
+@given(table=strategies.toml_tables)
+def test_any_table(kind, table):
+    try:
+        spec = io.structure(KINDS[kind], table, "table.toml")
+    except InputError as error:
+        assert_clear(error, "table.toml")
+    else:
+        assert isinstance(spec, KINDS[kind])
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Paths of everything inside a parsed file."""
+    inner = (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value)
+        if isinstance(value, list)
+        else ()
+    )
+    found = [] if not path else [path]
+    for key, item in inner:
+        found += places(item, (*path, key))
+    return found
+
+
+def mutate(draw: st.DrawFn, table: dict[str, Any]) -> None:
+    path = draw(st.sampled_from(places(table)))
+    holder: Any = table
+    for key in path[:-1]:
+        holder = holder[key]
+    what = draw(st.sampled_from(["replace", "delete", "add", "duplicate"]))
+    if what == "replace":
+        holder[path[-1]] = draw(strategies.toml_values)
+    elif what == "delete":
+        del holder[path[-1]]
+    elif isinstance(holder, list):
+        holder.append(draw(strategies.toml_values) if what == "add" else holder[path[-1]])
+    else:
+        extra = holder[path[-1]] if what == "duplicate" else draw(strategies.toml_values)
+        holder[draw(strategies.toml_keys)] = extra
+
+
+@st.composite
+def mutated_files(draw: st.DrawFn, kind: str) -> str:
+    """A valid file in which one to three values were replaced, removed or added."""
+    table = copy.deepcopy(tomllib.loads(VALID[kind].read_text()))
+    for _ in range(draw(st.integers(1, 3))):
+        if places(table):
+            mutate(draw, table)
+    return tomli_w.dumps(table)
+
+
+@pytest.mark.parametrize("kind", LOADERS)
+@settings(max_examples=100)
+@given(data=st.data())
+def test_mutated_tables(kind, data, file):
+    file.write_text(data.draw(mutated_files(kind)), encoding="utf-8")
+    assert_spec_or_input_error(kind, file)
+
+
+@pytest.mark.parametrize("kind", LOADERS)
+@given(start=st.integers(0, 10_000), length=st.integers(0, 40), insert=st.binary(max_size=6))
+def test_mutated_bytes(kind, start, length, insert, file):
+    content = VALID[kind].read_bytes()
+    start %= len(content)
+    file.write_bytes(content[:start] + insert + content[start + length :])
+    assert_spec_or_input_error(kind, file)
+
+
+@given(
+    name=st.text(max_size=20) | st.sampled_from(["", ".", "..", "/", "a/b.toml", "\0.toml", "~"]),
+    kind=st.sampled_from(sorted(LOADERS)),
+)
+def test_any_name(kind, name):
+    if name in catalog.names(kind):
+        return
+    with pytest.raises(InputError) as caught:
+        LOADERS[kind](name)
+    assert_clear(caught.value)
+
+
+@given(
+    value=strategies.toml_values,
+    name=st.sampled_from(["pages_touched", "other"]) | st.from_regex(r"[a-z]{1,5}", fullmatch=True),
+)
+def test_any_parameter(name, value):
+    if name == "name":
+        return
+    try:
+        scenario = catalog.load_scenario("thp-sparse-touch", **{name: value})
+    except InputError as error:
+        assert_clear(error)
+    else:
+        assert name == "pages_touched"
+        assert scenario.steps[-1].pages_per_2mib == value
+        assert type(value) is int

@@ -1,0 +1,221 @@
+"""Kernels on small arrays, and the same results however numba runs them."""
+
+import os
+
+import numpy as np
+import pytest
+
+from perfmodel import abi
+from perfmodel.constants import (
+    N_COUNTERS,
+    N_EVENTS,
+    N_MAPPING,
+    PAGES_PER_PMD,
+    PTE_PRESENT,
+    PTE_SWAP,
+    Event,
+    Mapping,
+    RegionState,
+)
+from perfmodel.kernels import _jit
+from perfmodel.kernels.engine import describe_mapping, run_all
+from perfmodel.kernels.tlb import flush, forget_range, translate
+from perfmodel.kernels.touch import reference_loop, touch_pages, write_regions
+from perfmodel.specs.catalog import load_machine, load_policy, load_scenario
+from tests.property import legs
+
+WORDS_PER_PAGE = 512
+WORDS_PER_RANGE = WORDS_PER_PAGE * PAGES_PER_PMD
+
+
+# The TLB's rows
+
+
+def small_tlb(shared):
+    record = np.zeros(1, dtype=abi.PARAMETERS)
+    for name in abi.PARAMETERS.names:
+        if "_sets_" in name or "_ways_" in name:
+            record[name] = 2
+        elif name.endswith("_shared"):
+            record[name] = shared
+    state = np.zeros((4, 4), dtype=np.int64)
+    flush(state)
+    return record[0], state
+
+
+def test_ways_of_a_set_stand_in_the_order_of_their_last_use():
+    parameters, state = small_tlb(shared=True)
+    events = np.zeros(N_EVENTS, dtype=np.int64)
+    # Pages 4, 6 and 8 share set 0 of 2; the tag of a 4 KiB page is twice its number.
+    for page in (4, 6, 4, 8):
+        translate(parameters, state, page, 0, events)
+    assert state[0].tolist() == [16, 8, -1, -1]
+    # An L1 hit does not reach the STLB, whose order is that of the L1 misses.
+    assert state[2].tolist() == [16, 12, -1, -1]
+    assert events[Event.WALK_PTE] == 3
+    assert events.sum() == 3
+
+
+def test_page_sizes_compete_only_in_a_shared_level():
+    for shared, rows in ((True, [0, 2]), (False, [1, 3])):
+        parameters, state = small_tlb(shared)
+        events = np.zeros(N_EVENTS, dtype=np.int64)
+        translate(parameters, state, 3 * PAGES_PER_PMD, 1, events)
+        assert np.flatnonzero((state >= 0).any(axis=1)).tolist() == rows
+        assert events[Event.WALK_PMD] == 1
+
+
+def test_forgetting_a_range_drops_its_pages_and_its_leaf_alone():
+    parameters, state = small_tlb(shared=False)
+    events = np.zeros(N_EVENTS, dtype=np.int64)
+    last_of_0, first_of_1 = PAGES_PER_PMD - 1, PAGES_PER_PMD
+    for page in (last_of_0, first_of_1):
+        translate(parameters, state, page, 0, events)
+        translate(parameters, state, page, 1, events)
+    forget_range(state, 1)
+    assert sorted(state[state >= 0]) == [1, 1, 2 * last_of_0, 2 * last_of_0]
+
+
+# The engine's arrays
+
+
+def test_mapping_is_described_range_by_range():
+    states = (
+        RegionState.NONE,
+        RegionState.PMD_MAPPED,
+        RegionState.PMD_SWAP,
+        RegionState.PTE_TABLE,
+    )
+    region_state = np.array(states, dtype=np.int64)
+    pte_state = np.zeros((4, PAGES_PER_PMD), dtype=np.int8)
+    pte_state[3, :100] = PTE_PRESENT
+    pte_state[3, 100:] = PTE_SWAP
+    record = np.zeros(1, dtype=abi.PARAMETERS)
+    for lazy, tables in ((0, 3), (1, 1)):
+        record["lazy_page_table_deposit"] = lazy
+        mapping = np.zeros(N_MAPPING, dtype=np.int64)
+        describe_mapping(record[0], region_state, pte_state, mapping)
+        assert mapping[Mapping.PMD_MAPPED_BYTES] == 2 << 20
+        assert mapping[Mapping.PTE_MAPPED_BYTES] == 100 * 4096
+        assert mapping[Mapping.PMD_SWAP_ENTRIES] == 1
+        assert mapping[Mapping.PTE_SWAP_ENTRIES] == 412
+        assert mapping[Mapping.PAGE_TABLE_BYTES] == tables * 4096
+
+
+def test_runs_of_one_call_do_not_touch_each_other():
+    scenario, machine = load_scenario("thp-roundtrip"), load_machine("amd-zen3")
+    policy = load_policy("pmd", order9_failure=0.5)
+    steps, columns = abi.pack_steps(scenario), abi.tlb_columns(machine)
+    together = run_all(abi.pack_parameters(scenario, machine, policy, range(6)), steps, 8, columns)
+    assert together[0].shape == (6, 4, N_COUNTERS)
+    assert together[1].shape == (6, 4, N_EVENTS)
+    assert together[2].shape == (6, N_MAPPING)
+    for seed in range(6):
+        parameters = abi.pack_parameters(scenario, machine, policy, range(seed, seed + 1))
+        alone = run_all(parameters, steps, 8, columns)
+        for one, all_runs in zip(alone, together, strict=True):
+            assert (one[0] == all_runs[seed]).all()
+    # The seeds are not all alike, or nothing was compared.
+    assert len(np.unique(together[2], axis=0)) > 1
+
+
+# What the live runner does to memory
+
+
+@pytest.mark.parametrize("regions", [1, 2])
+@pytest.mark.parametrize("pages", [1, 3, 8, 512])
+def test_touching_ends_at_the_last_page_of_the_last_range(regions, pages):
+    words = np.arange(regions * WORDS_PER_RANGE, dtype=np.int64)
+    page = (pages - 1) * PAGES_PER_PMD // pages
+    # The line within the page moves with the page: 64 lines of 8 words.
+    expected = (regions - 1) * WORDS_PER_RANGE + page * WORDS_PER_PAGE + page % 64 * 8
+    assert touch_pages(words, regions, pages) == expected
+
+
+def test_every_load_waits_for_the_one_before():
+    words = np.arange(WORDS_PER_RANGE, dtype=np.int64)
+    # A negative word in the first of two pages moves the second load by one word.
+    words[0] = -1
+    second = 256 * WORDS_PER_PAGE
+    assert touch_pages(words, 1, 2) == second - 1
+
+
+@pytest.mark.parametrize("regions", [1, 3])
+def test_writing_repeats_the_content(regions):
+    content = np.arange(WORDS_PER_RANGE, dtype=np.int64)
+    words = np.full(regions * WORDS_PER_RANGE, -1, dtype=np.int64)
+    write_regions(words, content)
+    assert (words.reshape(regions, -1) == content).all()
+
+
+def test_reference_loop_is_the_published_generator():
+    # C++ [rand.predef]: the 10000th value of minstd_rand is 399268537.
+    assert reference_loop(10_000) == 399268537
+
+
+# The compiler's settings
+
+
+def test_compiled_code_is_kept_only_where_nobody_else_can_write(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    folder = _jit._cache_folder()
+    assert folder is not None
+    assert folder.is_relative_to(tmp_path)
+    assert folder.stat().st_mode & 0o777 == 0o700
+    folder.chmod(0o777)
+    assert _jit._cache_folder() is None
+    folder.chmod(0o700)
+    assert _jit._cache_folder() == folder
+    monkeypatch.setattr(os, "getuid", lambda: folder.stat().st_uid + 1)
+    assert _jit._cache_folder() is None
+
+
+def test_compiled_code_is_not_kept_where_no_folder_can_be_made(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert _jit._cache_folder() is None
+
+
+def test_compiled_code_is_keyed_by_every_kernel_source():
+    # 16 hex digits, and the same ones while nothing changes.
+    digest = _jit._source_digest()
+    assert len(digest) == 16
+    assert int(digest, 16) >= 0
+    assert _jit._source_digest() == digest
+
+
+# The same results however numba runs the kernels
+
+
+@pytest.fixture(scope="module")
+def in_process():
+    return legs.results(), legs.live_kernels()
+
+
+def test_without_the_jit_the_results_are_the_same(in_process):
+    leg = legs.run_leg(NUMBA_DISABLE_JIT="1")
+    assert leg["signatures"] == {}
+    assert leg["results"] == in_process[0]
+    assert leg["live"] == in_process[1]
+
+
+@pytest.fixture(scope="module")
+def checked_leg(tmp_path_factory):
+    """Everything compiled anew, with bounds checks; a warm cache would hide both."""
+    return legs.run_leg(tmp_path_factory.mktemp("cache"), bounds=True, NUMBA_BOUNDSCHECK="1")
+
+
+def test_with_bounds_checks_the_results_are_the_same(in_process, checked_leg):
+    assert checked_leg["results"] == in_process[0]
+    assert checked_leg["live"] == in_process[1]
+
+
+def test_the_bounds_checks_were_on(checked_leg):
+    assert checked_leg["out_of_range"] == {"kernel": True, "driver": True}
+
+
+def test_every_kernel_has_one_specialisation(checked_leg):
+    # Scenarios, entries and contents enter as data, so none of them compiles anything again.
+    counts = checked_leg["signatures"]
+    assert {"perfmodel.kernels.engine.run_all", "perfmodel.kernels.tlb.translate"} <= set(counts)
+    assert {name: count for name, count in counts.items() if count != 1} == {}

@@ -1,0 +1,35 @@
+"""Notebooks: text and .ipynb beside it are the same, and run from top to bottom."""
+
+from pathlib import Path
+
+import jupytext
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+SOURCES = sorted((Path(__file__).parents[2] / "notebooks").glob("*.py"))
+
+
+def test_there_are_notebooks() -> None:
+    assert [source.stem for source in SOURCES] == ["00_tour"]
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
+def test_pair_is_in_step(source: Path) -> None:
+    text = [(cell.cell_type, cell.source) for cell in jupytext.read(source).cells]
+    notebook = nbformat.read(source.with_suffix(".ipynb"), as_version=4)
+    assert [(cell.cell_type, cell.source) for cell in notebook.cells] == text
+    assert any(cell.get("outputs") for cell in notebook.cells), "committed without its outputs"
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
+def test_runs_from_top_to_bottom(source: Path) -> None:
+    notebook = nbformat.read(source.with_suffix(".ipynb"), as_version=4)
+    NotebookClient(notebook, timeout=300).execute()
+    texts = [
+        output.get("text", "")
+        for cell in notebook.cells
+        for output in cell.get("outputs", [])
+        if cell.cell_type == "code"
+    ]
+    assert any("Falling back to PTEs costs" in text for text in texts)

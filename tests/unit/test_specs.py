@@ -1,0 +1,608 @@
+"""What a spec refuses, in a file and in Python, and how it says so."""
+
+import tomllib
+
+import attrs
+import pytest
+import tomli_w
+
+from perfmodel.errors import CapabilityError, InputError, PerfmodelError, Problem
+from perfmodel.specs import io
+from perfmodel.specs.catalog import (
+    load_device,
+    load_machine,
+    load_policy,
+    load_scenario,
+    names,
+)
+from perfmodel.specs.device import DeviceKind
+from perfmodel.specs.machine import FitRecord, HostMatch, Machine
+from perfmodel.specs.quantity import How, Quantity
+from perfmodel.specs.scenario import PageContent, Region, Scenario, Step, StepAction
+
+LOADERS = {"machine": load_machine, "device": load_device, "scenario": load_scenario}
+SHIPPED = {
+    "machine": names("machine")["amd-zen3"],
+    "device": names("device")["zram-lz4"],
+    "scenario": names("scenario")["thp-roundtrip"],
+}
+DELETE = object()
+
+
+def problems_of(kind, path):
+    """Problems of a file by key; every line must be one printable line that names the file."""
+    with pytest.raises(InputError) as caught:
+        LOADERS[kind](path)
+    lines = str(caught.value).split("\n")
+    assert len(lines) == len(caught.value.problems)
+    assert all(line.isprintable() and line.startswith(f"{path}: ") for line in lines)
+    assert caught.value.exit_status == 2
+    return {problem.key: problem.message for problem in caught.value.problems}
+
+
+def changed(kind, folder, changes):
+    """A shipped file in which values at dotted paths are replaced or deleted."""
+    table = tomllib.loads(SHIPPED[kind].read_text())
+    for path, value in changes.items():
+        *parents, last = [int(key) if key.isdecimal() else key for key in path.split(".")]
+        holder = table
+        for key in parents:
+            holder = holder[key]
+        if value is DELETE:
+            del holder[last]
+        else:
+            holder[last] = value
+    file = folder / "changed.toml"
+    file.write_text(tomli_w.dumps(table), encoding="utf-8")
+    return file
+
+
+def test_an_unchanged_copy_loads(tmp_path):
+    for kind, loader in LOADERS.items():
+        assert loader(changed(kind, tmp_path, {})) == loader(SHIPPED[kind])
+
+
+# Quantities
+
+FAULT = "kernel.fault_ns"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"value": DELETE}, "value is missing"),
+        ({"unit": DELETE}, "unit is missing"),
+        ({"spread": DELETE}, "spread is missing"),
+        ({"source": DELETE}, "source is missing"),
+        ({"how": DELETE}, "how is missing"),
+        ({"values": 3}, "values is no key of a quantity"),
+        ({"value": -1}, "value must not be negative"),
+        ({"spread": -0.5}, "spread must not be negative"),
+        ({"value": float("nan")}, "value must be a finite number, not nan"),
+        ({"value": float("inf")}, "value must be a finite number, not inf"),
+        ({"spread": float("inf")}, "spread must be a finite number, not inf"),
+        ({"value": 10**400}, "value must be a finite number"),
+        ({"value": True}, "value must be a number, not True"),
+        ({"value": "500"}, "value must be a number, not '500'"),
+        ({"value": [500]}, "value must be a number, not a list"),
+        ({"value": {"low": 1}}, "value must be a number, not a table"),
+        ({"value": 1e308, "unit": "s"}, "is too large"),
+        ({"unit": "MiB"}, "unit 'MiB' does not fit here; use ns, us or ms"),
+        ({"unit": "1"}, "unit '1' does not fit here; use ns, us or ms"),
+        ({"unit": 3}, "must be a text, not 3"),
+        ({"source": ""}, "source must be a text that is not empty"),
+        ({"source": " \t"}, "source must be a text that is not empty"),
+        ({"source": 3}, "source must be a text that is not empty"),
+        ({"how": "guessed"}, "how must be one of datasheet, measured, fitted, assumed"),
+        ({"how": True}, "how must be a text that is not empty"),
+    ],
+)
+def test_wrong_quantities(tmp_path, change, message):
+    file = changed("machine", tmp_path, {f"{FAULT}.{key}": value for key, value in change.items()})
+    problems = problems_of("machine", file)
+    assert list(problems) == [FAULT]
+    assert message in problems[FAULT]
+
+
+def test_all_complaints_about_one_quantity_come_together(tmp_path):
+    quantity = {"value": -1, "unit": "kg", "how": "guessed", "note": "x"}
+    problems = problems_of("machine", changed("machine", tmp_path, {FAULT: quantity}))
+    for part in ("spread is missing", "source is missing", "note is no key", "negative", "'kg'"):
+        assert part in problems[FAULT]
+
+
+@pytest.mark.parametrize("value", [500, "500 ns", [500], True])
+def test_a_bare_number_is_no_quantity(tmp_path, value):
+    problems = problems_of("machine", changed("machine", tmp_path, {FAULT: value}))
+    assert "must be a table {value, unit, spread, source, how}" in problems[FAULT]
+
+
+def test_units_are_converted_once(tmp_path):
+    changes = {f"{FAULT}.unit": "us", f"{FAULT}.value": 0.5, f"{FAULT}.spread": 0.25}
+    quantity = load_machine(changed("machine", tmp_path, changes)).kernel.fault_ns
+    assert quantity.value == pytest.approx(500.0, rel=1e-12)
+    assert quantity.spread == pytest.approx(250.0, rel=1e-12)
+    assert quantity.unit == "ns"
+
+
+# Keys and types of whole files
+
+
+@pytest.mark.parametrize(
+    ("kind", "path", "value", "key", "message"),
+    [
+        ("machine", "name", DELETE, "name", "is missing"),
+        ("machine", "cpu", DELETE, "cpu", "is missing"),
+        ("machine", "cpu.stlb.shared", DELETE, "cpu.stlb.shared", "is missing"),
+        ("machine", FAULT, DELETE, FAULT, "is missing"),
+        ("machine", "kernel.page_fault_ns", 3, "kernel.page_fault_ns", "known are"),
+        ("machine", "numa", {}, "numa", "is not known here; known are cpu, description, devices"),
+        ("machine", "name", "", "name", "text that is not empty"),
+        ("machine", "name", 3, "name", "must be a text, not 3"),
+        ("machine", "cpu", 3, "cpu", "must be a table, not 3"),
+        ("machine", "cpu.stlb", [], "cpu.stlb", "must be a table, not a list"),
+        ("machine", "cpu.stlb.shared", 1, "cpu.stlb.shared", "must be true or false, not 1"),
+        ("machine", "matches", {}, "matches", "must be a list, not a table"),
+        ("machine", "matches.0.family", "25", "matches[0].family", "must be a whole number"),
+        ("machine", "matches.0.family", True, "matches[0].family", "must be a whole number"),
+        ("machine", "matches.0.family", -1, "matches[0].family", "from 0 to 65536"),
+        ("machine", "matches.0.models", [], "matches[0].models", ">= 1"),
+        ("machine", "matches.0.models", [1.0], "matches[0].models[0]", "must be a whole number"),
+        ("machine", "matches.0.models", [0, False], "matches[0].models[1]", "a whole number"),
+        ("machine", "devices", [], "devices", "must be a table, not a list"),
+        ("device", "kind", DELETE, "kind", "is missing"),
+        ("device", "kind", "nvme", "kind", "must be one of \"zram\", not 'nvme'"),
+        ("device", "kind", ["zram"], "kind", 'must be one of "zram", not a list'),
+        ("device", "latency", 3, "latency", "is not known here"),
+        ("scenario", "region", DELETE, "region", "is missing"),
+        ("scenario", "region.size", DELETE, "region.size", "is missing"),
+        ("scenario", "region.size_bytes", 3, "region.size_bytes", "known are content, size"),
+        ("scenario", "region.size", 64, "region.size", 'a unit such as "64 MiB", not 64'),
+        ("scenario", "region.size", "64", "region.size", "is no size"),
+        ("scenario", "region.size", "64 ns", "region.size", "use B, KiB, MiB"),
+        ("scenario", "region.size", "3 MiB", "region.size", "a multiple of 2 MiB"),
+        ("scenario", "region.size", "0 MiB", "region.size", "at least one"),
+        ("scenario", "region.size", "-2 MiB", "region.size", "is no size"),
+        ("scenario", "region.size", "129 TiB", "region.size", "128 TiB"),
+        ("scenario", "region.content", "ones", "region.content", '"half-random", "zero"'),
+        ("scenario", "steps", DELETE, "steps", "is missing"),
+        ("scenario", "steps", [], "steps", "the first step must be a fill"),
+        ("scenario", "steps", "fill", "steps", "must be a list, not 'fill'"),
+        ("scenario", "steps.0", 3, "steps[0]", "must be a table, not 3"),
+        ("scenario", "steps.0.action", "touch", "steps", "the first step must be a fill"),
+        ("scenario", "steps.1.action", "fill", "steps", "only one fill"),
+        ("scenario", "steps.1.action", "fork", "steps[1].action", '"fill", "pageout", "touch"'),
+        ("scenario", "steps.1.name", "fill", "steps", "two steps are named 'fill'"),
+        ("scenario", "steps.1.pages_per_2mib", 8, "steps[1]", "belongs to a touch step"),
+        ("scenario", "steps.2.pages_per_2mib", 0, "steps[2].pages_per_2mib", "from 1 to 512"),
+        ("scenario", "steps.2.pages_per_2mib", 513, "steps[2].pages_per_2mib", "from 1 to 512"),
+        ("scenario", "steps.2.pages_per_2mib", 8.0, "steps[2].pages_per_2mib", "a whole number"),
+        ("scenario", "steps.2.page", 8, "steps[2].page", "known are action, name, pages_per_2mib"),
+        ("scenario", "held_out", "yes", "held_out", "must be true or false, not 'yes'"),
+    ],
+)
+def test_wrong_files(tmp_path, kind, path, value, key, message):
+    problems = problems_of(kind, changed(kind, tmp_path, {path: value}))
+    assert list(problems) == [key]
+    assert message in problems[key]
+
+
+@pytest.mark.parametrize(
+    ("changes", "key", "message"),
+    [
+        ({"cpu.l1_tlb.ways_4k.value": 7}, "cpu.l1_tlb", "ways_4k (7) must divide entries_4k (64)"),
+        ({"cpu.l1_tlb.entries_4k.value": 128}, "cpu.l1_tlb", "the same geometry"),
+        ({"cpu.stlb.ways_2m.value": 4}, "cpu.stlb", "the same geometry"),
+        ({"cpu.stlb.ways_2m.value": 0}, "cpu.stlb.ways_2m", "value must be at least 1"),
+        ({"cpu.stlb.entries_2m.value": 1 << 40}, "cpu.stlb.entries_2m", "must be at most"),
+        ({"cpu.stlb.ways_2m.value": 1.5}, "cpu.stlb.ways_2m", "must be a whole number"),
+    ],
+)
+def test_wrong_tlbs(tmp_path, changes, key, message):
+    problems = problems_of("machine", changed("machine", tmp_path, changes))
+    assert list(problems) == [key]
+    assert message in problems[key]
+
+
+def test_all_problems_of_a_file_come_at_once(tmp_path):
+    file = changed(
+        "machine",
+        tmp_path,
+        {
+            "name": "",
+            "numa": 2,
+            FAULT: DELETE,
+            "kernel.map_pte_ns.unit": "kg",
+            "cpu.stlb.shared": "no",
+            "cpu.walk_pte_ns.value": -1,
+            "matches.0.family": -1,
+            "matches.0.models": ["a", 1, "b"],
+        },
+    )
+    assert set(problems_of("machine", file)) == {
+        "name",
+        "numa",
+        FAULT,
+        "kernel.map_pte_ns",
+        "cpu.stlb.shared",
+        "cpu.walk_pte_ns",
+        "matches[0].family",
+        "matches[0].models[0]",
+        "matches[0].models[2]",
+    }
+
+
+def test_all_problems_of_a_scenario_come_at_once(tmp_path):
+    file = changed(
+        "scenario",
+        tmp_path,
+        {
+            "description": DELETE,
+            "region.size": "1 MiB",
+            "region.content": 3,
+            "steps.0.name": "",
+            "steps.2.pages_per_2mib": 0,
+        },
+    )
+    assert set(problems_of("scenario", file)) == {
+        "description",
+        "region.size",
+        "region.content",
+        "steps[0].name",
+        "steps[2].pages_per_2mib",
+    }
+
+
+def test_whatever_a_file_holds_a_line_stays_one_line(tmp_path):
+    file = changed(
+        "scenario",
+        tmp_path,
+        {
+            "region.content": "a\nb\x1b[31m",
+            "steps.1.action": "\u2028",
+            "two\nlines": 1,
+            "\u202eltr": 1,
+        },
+    )
+    assert len(problems_of("scenario", file)) == 4
+
+
+# Files that are no TOML
+
+
+@pytest.mark.parametrize("kind", LOADERS)
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"name = ", "is not valid TOML"),
+        (b'name = "x', "is not valid TOML"),
+        (b"[cpu\n", "is not valid TOML"),
+        (b"a = 1\na = 2\n", "is not valid TOML"),
+        (b'name = "caf\xe9"\n', "is not UTF-8 text (byte 11)"),
+        (b"\xff\xfen\x00", "is not UTF-8 text (byte 0)"),
+        (b"\x00", "is not valid TOML"),
+        (b"a = " + b"[" * 100_000, "nested too deeply"),
+        (b"a = " + b"{a=" * 100_000, "nested too deeply"),
+        (b"a = " + b"9" * 10_000, "a number too long"),
+    ],
+    ids=[
+        "no value",
+        "open text",
+        "open table",
+        "key twice",
+        "latin-1",
+        "utf-16",
+        "nul",
+        "deep lists",
+        "deep tables",
+        "long number",
+    ],
+)
+def test_what_is_no_toml(tmp_path, kind, content, message):
+    file = tmp_path / "broken.toml"
+    file.write_bytes(content)
+    problems = problems_of(kind, file)
+    assert list(problems) == [""]
+    assert message in problems[""]
+
+
+@pytest.mark.parametrize("kind", LOADERS)
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"a" + b".a" * 2000 + b" = 1",
+        b"name = 0x" + b"f" * 5000,
+        b"description = [" + b"[" * 50 + b"]" * 50 + b"]",
+    ],
+    ids=["empty", "deep key", "long hexadecimal number", "lists in lists"],
+)
+def test_toml_that_is_no_spec(tmp_path, kind, content):
+    file = tmp_path / "odd.toml"
+    file.write_bytes(content)
+    assert "name" in problems_of(kind, file)
+
+
+@pytest.mark.parametrize("kind", LOADERS)
+def test_truncated_files(tmp_path, kind):
+    content = SHIPPED[kind].read_bytes()
+    file = tmp_path / "truncated.toml"
+    for length in range(0, len(content) - 40, 211):
+        file.write_bytes(content[:length])
+        if kind == "scenario" and length > content.index(b'action = "fill"') + 14:
+            # What is left may be a shorter scenario.
+            break
+        assert problems_of(kind, file)
+
+
+@pytest.mark.parametrize("kind", LOADERS)
+def test_a_directory_is_no_file(tmp_path, kind):
+    folder = tmp_path / "folder.toml"
+    folder.mkdir()
+    assert problems_of(kind, folder) == {"": "cannot be read: Is a directory"}
+
+
+@pytest.mark.parametrize("kind", LOADERS)
+def test_a_file_that_is_far_too_large(tmp_path, kind):
+    file = tmp_path / "large.toml"
+    with file.open("wb") as stream:
+        stream.truncate((16 << 20) + 1)
+    assert problems_of(kind, file) == {"": "is larger than 16 MiB"}
+
+
+@pytest.mark.parametrize("kind", LOADERS)
+@pytest.mark.parametrize("name", ["a\0b.toml", "x" * 5000 + ".toml", "a\nb/c"])
+def test_names_that_no_file_has(kind, name):
+    with pytest.raises(InputError) as caught:
+        LOADERS[kind](name)
+    (problem,) = caught.value.problems
+    assert str(problem).isprintable()
+
+
+# JSON
+
+
+def test_json_is_read(tmp_path):
+    file = tmp_path / "a.json"
+    file.write_text('{"a": [1, 2.5, null]}')
+    assert io.read_json(file) == {"a": [1, 2.5, None]}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b'{"a": 1', "is not valid JSON, or not all of it"),
+        (b"", "is not valid JSON, or not all of it"),
+        (b'"caf\xe9"', "is not valid JSON"),
+        (b"[" * 100_000, "is not valid JSON"),
+        (b"9" * 10_000, "is not valid JSON"),
+    ],
+    ids=["truncated", "empty", "latin-1", "deep", "long number"],
+)
+def test_what_is_no_json(tmp_path, content, message):
+    file = tmp_path / "broken.json"
+    file.write_bytes(content)
+    with pytest.raises(InputError) as caught:
+        io.read_json(file)
+    (problem,) = caught.value.problems
+    assert problem.file == str(file)
+    assert problem.message.startswith(message)
+
+
+# Specs in Python
+
+MACHINE = load_machine("amd-zen3")
+DEVICE = load_device("zram-lz4")
+SCENARIO = load_scenario("thp-roundtrip")
+QUANTITY = MACHINE.kernel.fault_ns
+FIT = FitRecord(
+    date="2026-11-22",
+    base="amd-zen3",
+    kernel_release="6.18.0",
+    run_to_run=Quantity(0.1, 0.0, "1", "test", How.FITTED),
+    chi_square=1.0,
+    degrees_of_freedom=1.0,
+    parameters=("kernel.fault_ns", "kernel.map_pte_ns"),
+    correlation=((1.0, 0.5), (0.5, 1.0)),
+    arms=(),
+    evidence=(),
+    warnings=(),
+)
+OF_ONE = Quantity(1.0, 0.0, "1", "test", How.ASSUMED)
+
+
+WRONG_CHANGES = [
+    (QUANTITY, {"value": -1.0}),
+    (QUANTITY, {"value": float("nan")}),
+    (QUANTITY, {"value": float("inf")}),
+    (QUANTITY, {"value": True}),
+    (QUANTITY, {"value": "1"}),
+    (QUANTITY, {"spread": -1.0}),
+    (QUANTITY, {"spread": float("nan")}),
+    (QUANTITY, {"unit": ""}),
+    (QUANTITY, {"source": ""}),
+    (QUANTITY, {"source": None}),
+    (QUANTITY, {"how": "guessed"}),
+    (MACHINE.kernel, {"fault_ns": 500.0}),
+    (MACHINE.kernel, {"fault_ns": OF_ONE}),
+    (MACHINE.cpu, {"l1_tlb": None}),
+    (MACHINE.cpu, {"l1_tlb": attrs.evolve(MACHINE.cpu.l1_tlb, entries_4k=OF_ONE)}),
+    (MACHINE.cpu.stlb, {"shared": 1}),
+    (MACHINE.cpu.stlb, {"ways_4k": QUANTITY}),
+    (MACHINE.cpu.stlb, {"ways_4k": attrs.evolve(OF_ONE, value=0.0)}),
+    (MACHINE.cpu.stlb, {"ways_4k": attrs.evolve(OF_ONE, value=1.5)}),
+    # Beyond the engine's 64-bit words, or its memory.
+    (MACHINE.cpu.stlb, {"entries_4k": attrs.evolve(OF_ONE, value=2.0**70)}),
+    (MACHINE.cpu.stlb, {"entries_4k": attrs.evolve(OF_ONE, value=2.0**40)}),
+    (MACHINE.kernel, {"fault_ns": attrs.evolve(QUANTITY, value=1e17)}),
+    (MACHINE.kernel, {"fault_ns": attrs.evolve(QUANTITY, spread=1e300)}),
+    (MACHINE, {"name": " "}),
+    (MACHINE, {"cpu": MACHINE.kernel}),
+    (MACHINE, {"kernel": None}),
+    (MACHINE, {"matches": 3}),
+    (MACHINE, {"devices": 3}),
+    (MACHINE, {"devices": {"zram-lz4": 3}}),
+    (MACHINE, {"fit": 3}),
+    (DEVICE, {"kind": "nvme"}),
+    (DEVICE, {"read_request_ns": None}),
+    (DEVICE, {"description": None}),
+    (load_policy("pmd"), {"swap_entry": "pud"}),
+    (load_policy("pmd"), {"swapin_order": 9}),
+    (load_policy("pmd"), {"swapin_order": -1}),
+    (load_policy("pmd"), {"swapin_order": 2.0}),
+    (load_policy("pmd"), {"order9_failure": 1.01}),
+    (load_policy("pmd"), {"order9_failure": float("nan")}),
+    (load_policy("pmd"), {"order9_failure": True}),
+    (load_policy("pmd"), {"order9_failure": None}),
+    (load_policy("pmd"), {"lazy_page_table_deposit": 1}),
+    (SCENARIO.region, {"size_bytes": (2 << 20) + 1}),
+    (SCENARIO.region, {"size_bytes": 0}),
+    (SCENARIO.region, {"size_bytes": float(2 << 20)}),
+    (SCENARIO.region, {"size_bytes": (1 << 47) + (2 << 20)}),
+    (SCENARIO.region, {"content": "ones"}),
+    (SCENARIO.steps[2], {"name": ""}),
+    (SCENARIO.steps[2], {"action": "touch-hard"}),
+    (SCENARIO.steps[2], {"pages_per_2mib": 0}),
+    (SCENARIO.steps[2], {"pages_per_2mib": True}),
+    (SCENARIO.steps[1], {"pages_per_2mib": 8}),
+    (SCENARIO, {"steps": ()}),
+    (SCENARIO, {"steps": SCENARIO.steps[1:]}),
+    (SCENARIO, {"steps": SCENARIO.steps[:1] * 2}),
+    (SCENARIO, {"steps": (*SCENARIO.steps, SCENARIO.steps[1])}),
+    (SCENARIO, {"steps": 3}),
+    (SCENARIO, {"steps": ("fill",)}),
+    (SCENARIO, {"region": None}),
+    (SCENARIO, {"held_out": "yes"}),
+    (MACHINE.matches[0], {"family": 1.0}),
+    (MACHINE.matches[0], {"models": ()}),
+    (MACHINE.matches[0], {"models": ("1",)}),
+    (MACHINE.matches[0], {"models": (True,)}),
+    (FIT, {"correlation": ((1.0,),)}),
+    (FIT, {"correlation": ((1.0, 0.5), (0.5,))}),
+    (FIT, {"correlation": 3}),
+    (FIT, {"parameters": ("kernel.fault_ns",)}),
+    (FIT, {"run_to_run": QUANTITY}),
+]
+
+
+@pytest.mark.parametrize(
+    ("spec", "change"),
+    WRONG_CHANGES,
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else type(value).__name__,
+)
+def test_evolve_validates_too(spec, change):
+    assert attrs.evolve(spec) == spec
+    # A message, and not the accident of what the validator tried on the value.
+    with pytest.raises((ValueError, TypeError)) as caught:
+        attrs.evolve(spec, **change)
+    assert "subscriptable" not in str(caught.value)
+
+
+def test_specs_are_built_in_python_too():
+    scenario = Scenario(
+        "made",
+        "made",
+        Region(4 << 20, PageContent.ZERO),
+        (Step("fill", StepAction.FILL), Step("touch", StepAction.TOUCH, 8)),
+    )
+    assert scenario.region.count == 2
+    assert HostMatch("AuthenticAMD", (1,), family=25).models == (1,)
+    assert attrs.evolve(DEVICE, kind=DeviceKind.ZRAM) == DEVICE
+
+
+# Profiles: machines with a fit
+
+
+def profile_table():
+    table = tomllib.loads(SHIPPED["machine"].read_text())
+    device = tomllib.loads(SHIPPED["device"].read_text())
+    quantity = {"value": 3, "unit": "1", "spread": 1, "how": "fitted", "source": "fit"}
+    table["devices"] = {"zram-lz4": device}
+    table["fit"] = {
+        "date": "2026-11-22",
+        "base": "amd-zen3",
+        "kernel_release": "6.18.0",
+        "run_to_run": quantity,
+        "chi_square": 3,
+        "degrees_of_freedom": 2.5,
+        "parameters": ["kernel.fault_ns", "kernel.map_pte_ns"],
+        "correlation": [[1, 0.5], [0.5, 1.0]],
+        "arms": [{"scenario": "thp-roundtrip", "entry": "pte"}],
+        "evidence": [{"file": "a.json", "sha256": "0" * 64}],
+        "warnings": [],
+    }
+    return table
+
+
+def test_a_profile_loads():
+    machine = io.structure(Machine, profile_table(), "profile.toml")
+    assert machine.devices == {"zram-lz4": DEVICE}
+    assert machine.fit is not None
+    assert machine.fit.correlation == ((1.0, 0.5), (0.5, 1.0))
+    assert machine.fit.chi_square == 3.0
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "path"),
+    [
+        ("chi_square", "3", "fit.chi_square"),
+        ("chi_square", True, "fit.chi_square"),
+        ("correlation", [[1.0]], "fit"),
+        ("correlation", [[1, "a"], [1, 1]], "fit.correlation[0][1]"),
+        ("correlation", 3, "fit.correlation"),
+        ("parameters", [3], "fit.parameters[0]"),
+        ("arms", [{}], "fit.arms[0].scenario"),
+        ("evidence", ["a"], "fit.evidence[0]"),
+        ("run_to_run", 0.1, "fit.run_to_run"),
+        ("extra", 0.1, "fit.extra"),
+    ],
+)
+def test_wrong_fits(key, value, path):
+    table = profile_table()
+    table["fit"][key] = value
+    with pytest.raises(InputError) as caught:
+        io.structure(Machine, table, "profile.toml")
+    assert caught.value.problems[0].key == path
+    assert {problem.file for problem in caught.value.problems} == {"profile.toml"}
+
+
+def test_wrong_devices_of_a_profile():
+    table = profile_table()
+    table["devices"]["zram-lz4"]["read_request_ns"]["value"] = -1
+    del table["devices"]["zram-lz4"]["kind"]
+    with pytest.raises(InputError) as caught:
+        io.structure(Machine, table, "profile.toml")
+    assert {problem.key.rpartition(".")[2] for problem in caught.value.problems} == {
+        "read_request_ns",
+        "kind",
+    }
+    assert all("zram-lz4" in problem.key for problem in caught.value.problems)
+
+
+# Errors themselves
+
+
+def test_a_problem_names_file_key_and_message():
+    assert str(Problem("is wrong", file="a.toml", key="b.c")) == "a.toml: b.c: is wrong"
+    assert str(Problem("is wrong", key="b.c")) == "b.c: is wrong"
+    assert str(Problem("is wrong")) == "is wrong"
+
+
+@pytest.mark.parametrize("text", ["a\nb", "\x1b[2J", "\u2028", "\ud800", "\x7f", "\t"])
+def test_a_problem_is_one_printable_line(text):
+    line = str(Problem(text, file=text, key=text))
+    assert line.isprintable()
+    assert len(line.splitlines()) == 1
+    assert "?" in line
+
+
+def test_errors_carry_their_exit_status():
+    one, two = Problem("one"), Problem("two", key="k")
+    assert str(InputError([one, two])) == "one\nk: two"
+    assert InputError(one).problems == (one,)
+    assert InputError(iter([one, two])).problems == (one, two)
+    assert CapabilityError("no zram").missing == ("no zram",)
+    assert str(CapabilityError(["no zram", "no root"])) == "no zram\nno root"
+    assert [kind.exit_status for kind in (PerfmodelError, InputError, CapabilityError)] == [1, 2, 3]
+    assert issubclass(InputError, PerfmodelError)
+    assert issubclass(CapabilityError, PerfmodelError)
