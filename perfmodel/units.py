@@ -47,8 +47,9 @@ def conversion_factor(unit: str, canonical: str) -> float:
     if not math.isfinite(factor) or factor <= 0:
         raise ValueError(f"unit {unit[:20]!r} does not fit here; use {wanted}")
     # pint multiplies its way through the prefixes, which leaves 999.9999999999999 ns in a us.
-    nearest = round(factor)
-    return float(nearest) if nearest and abs(factor / nearest - 1) < 1e-9 else factor
+    whole = round(factor) if factor >= 1 else round(1 / factor)
+    exact = float(whole) if factor >= 1 else 1 / whole
+    return exact if abs(factor / exact - 1) < 1e-9 else factor
 
 
 def parse_bytes(text: str) -> int:

@@ -17,8 +17,8 @@ from perfmodel.constants import Event
 from perfmodel.errors import InputError, Problem
 from perfmodel.models.prices import price_name
 from perfmodel.models.simulated import count_events
-from perfmodel.results.provenance import spec_digest
 from perfmodel.results.result import Result
+from perfmodel.results.store import measured_scenario
 from perfmodel.specs.catalog import load_policy, load_scenario
 from perfmodel.specs.device import SwapDevice
 from perfmodel.specs.machine import Machine
@@ -107,7 +107,7 @@ def observe(
         if not found:
             raise InputError(Problem(f"has no measurement of {name} with {entry}", key="evidence"))
         for result in found:
-            if result.provenance.get("sha256", {}).get("scenario") != spec_digest(scenario):
+            if not measured_scenario(result).does_the_same_as(scenario):
                 message = f"was measured with another version of scenario {name}; measure again"
                 raise InputError(Problem(message, key="evidence"))
         for index, step in enumerate(scenario.steps):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,9 @@ from perfmodel.calibrate.fit import Fit, fit, observe
 from perfmodel.errors import InputError, Problem
 from perfmodel.results.result import Result
 from perfmodel.results.store import load_measurements
-from perfmodel.specs.catalog import default_machine, load_device, names
-from perfmodel.specs.catalog import load_scenario as _load_scenario
+from perfmodel.specs.catalog import default_machine, load_device, load_scenario, names
 from perfmodel.specs.device import SwapDevice
+from perfmodel.specs.io import to_table
 from perfmodel.specs.machine import Evidence, FitArm, FitRecord, HostMatch, Machine
 from perfmodel.specs.quantity import How, Quantity
 
@@ -28,7 +27,7 @@ _DIGITS = 6
 
 def fit_scenarios() -> list[str]:
     """Installed scenarios that a fit may see."""
-    return [name for name in names("scenario") if not _load_scenario(name).held_out]
+    return [name for name in names("scenario") if not load_scenario(name).held_out]
 
 
 def fit_arms() -> list[tuple[str, str]]:
@@ -158,22 +157,10 @@ def _apply(
     )
 
 
-def _plain(value: Any) -> Any:
-    """Specs as what TOML knows."""
-    if attrs.has(type(value)):
-        table = attrs.asdict(value, recurse=False)
-        return {key: _plain(inner) for key, inner in table.items() if inner is not None}
-    if isinstance(value, dict):
-        return {key: _plain(inner) for key, inner in value.items()}
-    if isinstance(value, tuple):
-        return [_plain(inner) for inner in value]
-    return value.value if isinstance(value, StrEnum) else value
-
-
 def write_profile(profile: Machine, path: Path) -> None:
     """Write a profile as TOML."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(tomli_w.dumps(_plain(profile)), encoding="utf-8")
+        path.write_text(tomli_w.dumps(to_table(profile)), encoding="utf-8")
     except OSError as error:
         raise InputError(Problem(f"cannot be written: {error.strerror}", file=str(path))) from None

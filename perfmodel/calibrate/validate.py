@@ -14,8 +14,8 @@ from perfmodel.measure.capabilities import capabilities, measurable, missing_for
 from perfmodel.measure.run import LOCATION_QUANTILE, Progress, measure_arms
 from perfmodel.measure.session import put_back_left_over
 from perfmodel.models.simulated import simulate
-from perfmodel.results.provenance import spec_digest
 from perfmodel.results.result import Result, StepResult
+from perfmodel.results.store import measured_scenario
 from perfmodel.specs.catalog import load_device, load_scenario, names
 from perfmodel.specs.device import SwapDevice
 from perfmodel.specs.machine import Machine
@@ -131,9 +131,7 @@ def _noise_floor(repetitions: tuple[float, ...]) -> float:
     return abs(even - odd) / min(even, odd)
 
 
-def judge(
-    machine: Machine, device: SwapDevice, measured: list[Result], scenarios: dict[str, Scenario]
-) -> Validation:
+def judge(machine: Machine, device: SwapDevice, measured: list[Result]) -> Validation:
     """Set predictions beside measurements.
 
     Parameters
@@ -142,18 +140,11 @@ def judge(
         What its fit has seen is not held out; of a machine without a fit everything is.
     device : SwapDevice
     measured : list of Result
-    scenarios : dict of str to Scenario
-        The measured scenarios by name.
     """
     seen = {(arm.scenario, arm.entry) for arm in machine.fit.arms} if machine.fit else set()
     runs = []
     for result in measured:
-        scenario = scenarios.get(result.scenario)
-        if scenario is None or result.provenance.get("sha256", {}).get("scenario") != spec_digest(
-            scenario
-        ):
-            message = f"scenario {result.scenario!r} is not installed in the version measured"
-            raise InputError(Problem(message, key="evidence"))
+        scenario = measured_scenario(result)
         entry = "pmd" if result.entry == SHMEM_ENTRY else result.entry
         predicted = simulate(scenario, machine, device=device, entry=entry)
         for before, after in zip(predicted.steps, result.steps, strict=True):
@@ -210,7 +201,6 @@ def validate(
     if not entries:
         raise CapabilityError(missing_for("pte", found))
     loaded = load_device(device, machine)
-    by_name = {scenario.name: scenario for scenario in find_scenarios(scenarios)}
-    arms = [(scenario, entry) for scenario in by_name.values() for entry in entries]
+    arms = [(scenario, entry) for scenario in find_scenarios(scenarios) for entry in entries]
     measured = measure_arms(arms, loaded, repetitions=repetitions, report=report, progress=progress)
-    return judge(machine, loaded, measured, by_name), measured
+    return judge(machine, loaded, measured), measured

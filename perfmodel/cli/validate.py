@@ -45,9 +45,8 @@ def validate(
     """
     picked = pick_machine(machine)
     if evidence:
-        by_name = {scenario.name: scenario for scenario in judging.find_scenarios(scenarios)}
         measured = [result for path in evidence for result in load_measurements(path)]
-        validation = judging.judge(picked, load_device(device, picked), measured, by_name)
+        validation = judging.judge(picked, load_device(device, picked), measured)
     else:
         with progress_bar("validating") as progress:
             validation, measured = judging.validate(

@@ -18,6 +18,7 @@ from perfmodel.results.provenance import provenance
 from perfmodel.results.result import Result, StepResult
 from perfmodel.specs.catalog import load_device, load_scenario
 from perfmodel.specs.device import SwapDevice
+from perfmodel.specs.io import to_table
 from perfmodel.specs.policy import MEASURED_ENTRIES, check_entry
 from perfmodel.specs.scenario import Scenario
 
@@ -127,6 +128,7 @@ def summarise(
         provenance=provenance(
             "measured",
             {"scenario": scenario},
+            scenario=to_table(scenario),
             started=started,
             host=facts(),
             repetitions=len(raw),

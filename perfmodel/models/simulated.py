@@ -26,7 +26,7 @@ DEFAULT_DRAWS = 400
 _RANDOM_RUNS = 32
 _LOW, _HIGH = 0.05, 0.95
 _LARGEST_CLOCK = float(1 << 62)
-_LARGEST_SEED = (1 << 62) - 1
+_LARGEST_SEED = (1 << 56) - 1
 
 
 def check_seed_and_draws(seed: int, draws: int) -> None:
@@ -108,24 +108,30 @@ def simulate_draws(
 
     Returns
     -------
-    elapsed : int64 array, shape (draws + 1, steps), picoseconds, best prices first
+    elapsed : int64 array, shape (draws + 1, steps), picoseconds
+        First the mean over the runs at the best prices, then the draws.
     result : Result
+        Counters, time and breakdown of the first run; intervals over all of them.
     """
     check_seed_and_draws(seed, draws)
     random = policy.swap_entry == "pmd" and 0 < policy.order9_failure < 1
     runs = _RANDOM_RUNS if random else 1
-    counters, events, mapping = count_events(scenario, machine, policy, range(seed, seed + runs))
+    counters, events, mapping = count_events(
+        scenario, machine, policy, range(seed * _RANDOM_RUNS, seed * _RANDOM_RUNS + runs)
+    )
     prices = draw_prices(machine, device, draws, seed)
     turn = np.arange(draws + 1) % runs
     _check_clock(events, prices)
     elapsed = np.einsum("dse,de->ds", events[turn], prices)
+    by_run = events @ prices[0]
+    elapsed[0] = np.rint(by_run.mean(axis=0)).astype(np.int64)
     steps = []
     for index, step in enumerate(scenario.steps):
         low, high = np.quantile(elapsed[1:, index], [_LOW, _HIGH])
         steps.append(
             StepResult(
                 name=step.name,
-                elapsed_ns=_nanoseconds(elapsed[0, index]),
+                elapsed_ns=_nanoseconds(by_run[0, index]),
                 interval_ns=(_nanoseconds(low), _nanoseconds(high)),
                 counters=abi.name_counters(counters[0, index]),
                 breakdown_ns=_breakdown(events[0, index], prices[0]),

@@ -11,7 +11,7 @@ from perfmodel.constants import PAGE_BYTES
 from perfmodel.results.result import Result
 from perfmodel.specs.policy import SHMEM_ENTRY
 from perfmodel.specs.scenario import Scenario, StepAction
-from perfmodel.studies.compare import PMD_ARM, Comparison
+from perfmodel.studies.compare import PMD_ARM, Comparison, ratio_text
 from perfmodel.units import format_bytes
 
 WIDTH = 100
@@ -199,9 +199,10 @@ def sentences(comparison: Comparison) -> list[str]:
         sign = 1 if cost >= 0 else -1
         low, high = sorted(sign * bound / 1000 for bound in measured["interval_ns"])
         stand_in = measured["pmd_arm"] == SHMEM_ENTRY
+        ratio = ratio_text(measured["ratio"])
         said.append(
             f"Measured: it {'costs' if cost >= 0 else 'saves'} {abs(cost) / 1000:.0f} us per "
-            f"2 MiB ({low:.0f} to {high:.0f} over the repetitions), {measured['ratio']:.3g} times "
+            f"2 MiB ({low:.0f} to {high:.0f} over the repetitions), {ratio} times "
             f"the cost of one PMD swap-in"
             f"{f' (stand-in: {SHMEM_ENTRY})' if stand_in else ''}."
         )

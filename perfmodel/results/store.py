@@ -11,6 +11,7 @@ from perfmodel.errors import InputError, Problem
 from perfmodel.results.result import Result
 from perfmodel.specs import io
 from perfmodel.specs.quantity import text
+from perfmodel.specs.scenario import Scenario
 
 FORMAT = "perfmodel-measurements"
 VERSION = 1
@@ -21,6 +22,14 @@ class _Measurements:
     format: str = attrs.field(validator=text)
     version: int = attrs.field()
     results: tuple[Result, ...] = attrs.field()
+
+
+def measured_scenario(result: Result) -> Scenario:
+    """The scenario that a measurement ran, as it was then."""
+    table = result.provenance.get("scenario")
+    if not isinstance(table, dict):
+        raise InputError(Problem("does not say which scenario ran", key="provenance.scenario"))
+    return io.structure(Scenario, table, "provenance.scenario")
 
 
 def save_measurements(results: list[Result], path: Path) -> None:

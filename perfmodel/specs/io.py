@@ -41,9 +41,13 @@ def read_bytes(path: Path) -> bytes:
         If it cannot be read, or is too large to be what is wanted.
     """
     try:
-        if path.stat().st_size > _LARGEST_FILE:
+        if path.exists() and not path.is_file():  # a device or pipe could go on for ever
+            raise InputError(Problem("is no regular file", file=str(path)))
+        with path.open("rb") as file:
+            content = file.read(_LARGEST_FILE + 1)
+        if len(content) > _LARGEST_FILE:
             raise InputError(Problem("is larger than 16 MiB", file=str(path)))
-        return path.read_bytes()
+        return content
     except OSError as error:
         raise InputError(Problem(f"cannot be read: {error.strerror}", file=str(path))) from None
     except ValueError:  # a name that no file can have
@@ -293,6 +297,24 @@ def _extend(path: str, error: BaseException) -> str:
         if isinstance(note, IterableValidationNote):
             return f"{path.rstrip('.')}[{note.index}]."
     return path
+
+
+def to_table(value: Any) -> Any:
+    """A spec as the tables, lists and texts that TOML and JSON know; `structure` reads it back."""
+    if attrs.has(type(value)):
+        table = {}
+        for attribute in attrs.fields(type(value)):
+            inner = getattr(value, attribute.name)
+            if attribute.name in _SPECIAL_KEYS:
+                table[_SPECIAL_KEYS[attribute.name][0]] = f"{inner} B"
+            elif inner is not None:
+                table[attribute.name] = to_table(inner)
+        return table
+    if isinstance(value, dict):
+        return {key: to_table(inner) for key, inner in value.items()}
+    if isinstance(value, tuple):
+        return [to_table(inner) for inner in value]
+    return value.value if isinstance(value, StrEnum) else value
 
 
 def structure(kind: type[Spec], table: Mapping[str, Any], file: str) -> Spec:

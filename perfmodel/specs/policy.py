@@ -66,5 +66,5 @@ def check_entry(entry: str, allowed: tuple[str, ...], *, key: str = "entry") -> 
         hint = ""
         if entry == SHMEM_ENTRY:
             hint = " (shmem-pmd exists only on a live kernel; its prediction is pmd)"
-        message = f"{entry[:40]!r} is not an entry{hint}; choose from {', '.join(allowed)}"
+        message = f"{str(entry)[:40]!r} is not an entry{hint}; choose from {', '.join(allowed)}"
         raise InputError(Problem(message, key=key))

@@ -59,12 +59,17 @@ class Step:
             raise ValueError("pages_per_2mib belongs to a touch step")
 
 
+_MOST_STEPS = 1000
+
+
 def _steps(_: object, attribute: attrs.Attribute[Any], value: tuple[Step, ...]) -> None:
     tuple_of(Step)(_, attribute, value)
     if not value or value[0].action is not StepAction.FILL:
         raise ValueError("the first step must be a fill")
     if sum(step.action is StepAction.FILL for step in value) > 1:
         raise ValueError("there must be only one fill")
+    if len(value) > _MOST_STEPS:
+        raise ValueError(f"there must be at most {_MOST_STEPS} steps")
     names = [step.name for step in value]
     for name in names:
         if names.count(name) > 1:
@@ -80,3 +85,7 @@ class Scenario:
     region: Region = attrs.field(validator=attrs.validators.instance_of(Region))
     steps: tuple[Step, ...] = attrs.field(validator=_steps)
     held_out: bool = attrs.field(default=False, validator=attrs.validators.instance_of(bool))
+
+    def does_the_same_as(self, other: Scenario) -> bool:
+        """Whether both do the same to the same memory, whatever is said about it."""
+        return (self.region, self.steps) == (other.region, other.steps)

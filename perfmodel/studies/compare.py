@@ -22,6 +22,11 @@ DEFAULT_ENTRIES = ("pte", "mthp-16k", "mthp-64k", "mthp-256k", "mthp-1024k", "pm
 PTE_ARM, PMD_ARM = "pte", "pmd"
 
 
+def ratio_text(ratio: float) -> str:
+    """A ratio with three digits, and never in powers of ten."""
+    return f"{ratio:.3g}" if 1e-4 <= ratio < 1000 else f"{ratio:,.0f}"
+
+
 @attrs.frozen
 class Fallback:
     """What it costs that 2 MiB come back as 512 PTEs and not by one PMD.
@@ -54,8 +59,8 @@ class Fallback:
             low, high = -high, -low
         return (
             f"Falling back to PTEs {verb} {abs(self.per_2mib_ns) / 1000:.0f} us per 2 MiB "
-            f"({low / 1000:.0f} to {high / 1000:.0f}), {self.ratio:.3g} times the cost of one PMD "
-            f"swap-in."
+            f"({low / 1000:.0f} to {high / 1000:.0f}), {ratio_text(self.ratio)} times the cost of "
+            f"one PMD swap-in."
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -95,14 +100,20 @@ class Comparison:
         steps = self.fallback.steps
         times = [sum(arm.step(name).elapsed_ns for name in steps) for arm in (pte, pmd)]
         # The arms took turns, so repetitions with the same number saw the same drift.
-        by_repetition = [
-            np.sum([arm.step(name).repetitions_ns for name in steps], axis=0) for arm in (pte, pmd)
+        differences = [
+            sum(pte.step(name).repetitions_ns[turn] for name in steps)
+            - sum(pmd.step(name).repetitions_ns[turn] for name in steps)
+            for turn in range(
+                min(len(arm.step(name).repetitions_ns) for arm in (pte, pmd) for name in steps)
+            )
         ]
-        low, high = np.quantile(by_repetition[0] - by_repetition[1], [0.05, 0.95]) / pte.regions
+        if not differences:
+            return None
+        low, high = np.quantile(differences, [0.05, 0.95]) / pte.regions
         return {
             "per_2mib_ns": round((times[0] - times[1]) / pte.regions, 3),
             "interval_ns": [round(float(low), 3), round(float(high), 3)],
-            "ratio": round(times[0] / times[1], 4),
+            "ratio": round(times[0] / max(times[1], 1.0), 4),
             "pmd_arm": pmd.entry,
         }
 

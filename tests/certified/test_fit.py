@@ -14,6 +14,7 @@ from perfmodel.models.simulated import count_events
 from perfmodel.results.provenance import provenance
 from perfmodel.results.result import Result, StepResult
 from perfmodel.specs.catalog import load_device, load_machine, load_policy, load_scenario
+from perfmodel.specs.io import to_table
 
 BASE = load_machine("amd-zen3")
 DEVICE = load_device("zram-lz4")
@@ -43,7 +44,9 @@ def invented_run(
                 regions=scenario.region.count,
                 steps=tuple(steps),
                 mapping={},
-                provenance=provenance("measured", {"scenario": scenario}),
+                provenance=provenance(
+                    "measured", {"scenario": scenario}, scenario=to_table(scenario)
+                ),
             )
         )
     return results
@@ -143,6 +146,6 @@ def test_missing_arm_and_changed_scenario_are_said() -> None:
     run = invented_run(true_prices(1), np.random.Generator(np.random.Philox(1)), 0.02)
     with pytest.raises(InputError, match="has no measurement of thp-zero-roundtrip with pte"):
         observe([[r for r in run if r.scenario == "thp-roundtrip"]], fit_arms(), BASE)
-    other = attrs.evolve(run[0], provenance={"sha256": {"scenario": "0"}})
+    other = attrs.evolve(run[0], provenance={"scenario": to_table(load_scenario("thp-two-trips"))})
     with pytest.raises(InputError, match="another version of scenario"):
         observe([[other, *run[1:]]], fit_arms(), BASE)
