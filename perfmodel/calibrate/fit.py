@@ -27,8 +27,10 @@ LOCATION_QUANTILE = 0.25
 # How well a sum of constant prices can describe a kernel at all (assumed; the fit checks it by its
 # chi-square and widens the covariance where it was too hopeful).
 _MODEL_ERROR = 0.03
-# Quantiles of separate runs on shared machines drift by about a tenth; used until two runs tell.
+# Quantiles of separate runs on shared machines drift by about a tenth. What few runs show by chance
+# is averaged with this assumption, which counts as much as two runs more.
 _ASSUMED_RUN_TO_RUN = 0.10
+_ASSUMED_RUNS = 2
 _BOOTSTRAP_DRAWS = 200
 _Floats = npt.NDArray[np.float64]
 
@@ -131,12 +133,14 @@ def observe(
 
 
 def _run_to_run(observations: list[Observation]) -> tuple[float, bool]:
+    """Relative spread between runs, and whether more than one run told it."""
     runs = min(len(observation.by_run) for observation in observations)
     if runs < 2:
         return _ASSUMED_RUN_TO_RUN, False
     logs = np.array([np.log(observation.by_run[:runs]) for observation in observations])
-    # What all arms of a run have in common, and what each has beside that.
-    return float(np.sqrt(logs.var(axis=1, ddof=1).mean())), True
+    shown = float(logs.var(axis=1, ddof=1).mean())
+    weighted = _ASSUMED_RUNS * _ASSUMED_RUN_TO_RUN**2 + (runs - 1) * shown
+    return float(np.sqrt(weighted / (_ASSUMED_RUNS + runs - 1))), True
 
 
 def fit(observations: list[Observation], machine: Machine, device: SwapDevice) -> Fit:

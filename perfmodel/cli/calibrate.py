@@ -66,7 +66,7 @@ def _report(fit: Fit) -> list[str]:
     for (scenario, entry, step), error in fit.residuals.items():
         lines.append(f"{scenario + ' ' + entry + ' ' + step:52s} {error:+8.1%}")
     lines.append("")
-    known = "measured" if fit.run_to_run_measured else "assumed"
+    known = "from several runs" if fit.run_to_run_measured else "assumed"
     lines.append(
         f"chi-square {fit.chi_square:.1f} for {fit.degrees_of_freedom:.1f} degrees of freedom; "
         f"runs drift by {fit.run_to_run:.1%} ({known})"

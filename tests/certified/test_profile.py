@@ -1,0 +1,191 @@
+"""Shipped profiles are what the committed evidence says, and predictions are judged by the rest."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+
+from perfmodel.calibrate.profile import FIT_ENTRIES, build_profile, write_profile
+from perfmodel.calibrate.validate import judge
+from perfmodel.errors import InputError
+from perfmodel.results.result import Result
+from perfmodel.results.store import load_measurements, measured_scenario, save_measurements
+from perfmodel.specs.catalog import load_device, load_machine, load_scenario, names
+from perfmodel.specs.io import to_table
+
+ROOT = Path(__file__).parents[2]
+PROFILES = sorted((ROOT / "calibration" / "profiles").glob("*.toml"))
+MEASURED = ROOT / "calibration" / "measured"
+
+
+def by_name(path: Path) -> str:
+    return path.stem
+
+
+def evidence_of(profile: Path) -> list[Path]:
+    fit = load_machine(profile).fit
+    assert fit is not None
+    return [MEASURED / profile.stem / evidence.file for evidence in fit.evidence]
+
+
+def leaves(table: object, path: str = "") -> dict[str, object]:
+    if isinstance(table, dict):
+        pairs = table.items()
+    elif isinstance(table, list):
+        pairs = enumerate(table)
+    else:
+        return {path: table}
+    found: dict[str, object] = {}
+    for key, value in pairs:
+        found |= leaves(value, f"{path}.{key}")
+    return found
+
+
+def test_a_fitted_profile_is_shipped() -> None:
+    assert PROFILES
+
+
+@pytest.mark.parametrize("path", PROFILES, ids=by_name)
+def test_evidence_is_unchanged(path: Path) -> None:
+    fit = load_machine(path).fit
+    assert fit is not None
+    for evidence, file in zip(fit.evidence, evidence_of(path), strict=True):
+        assert hashlib.sha256(file.read_bytes()).hexdigest() == evidence.sha256
+
+
+@pytest.mark.parametrize("path", PROFILES, ids=by_name)
+def test_profile_is_rebuilt_from_its_evidence_figure_for_figure(path: Path, tmp_path: Path) -> None:
+    rebuilt, _ = build_profile(evidence_of(path), name=path.stem)
+    write_profile(rebuilt, tmp_path / "rebuilt.toml")
+    wanted = leaves(to_table(load_machine(path)))
+    found = leaves(to_table(load_machine(tmp_path / "rebuilt.toml")))
+    assert list(found) == list(wanted)
+    for key, value in wanted.items():
+        # Another linear algebra library may round the sixth digit the other way.
+        close = pytest.approx(value, rel=1e-4, abs=1e-4) if isinstance(value, float) else value
+        assert found[key] == close, key
+
+
+@pytest.mark.parametrize("path", PROFILES, ids=by_name)
+def test_fit_has_seen_pte_and_two_mthp_sizes_only(path: Path) -> None:
+    fit = load_machine(path).fit
+    assert fit is not None
+    assert {arm.entry for arm in fit.arms} == set(FIT_ENTRIES)
+    assert all(not load_scenario(arm.scenario).held_out for arm in fit.arms)
+    for file in evidence_of(path):
+        assert {result.entry for result in load_measurements(file)} <= set(FIT_ENTRIES)
+
+
+@pytest.mark.parametrize("path", PROFILES, ids=by_name)
+def test_predictions_are_judged_by_what_the_fit_has_not_seen(path: Path) -> None:
+    machine = load_machine(path)
+    files = sorted((MEASURED / path.stem).glob("*validation*.json"))
+    assert files
+    for file in files:
+        measured = load_measurements(file)
+        validation = judge(machine, load_device("zram-lz4", machine), measured)
+        summary = validation.summary()
+        assert summary["counters_equal"]
+        assert 0 < summary["median_abs_error"] <= summary["max_abs_error"]
+        assert 0 <= summary["coverage"] <= 1
+        held_out = {(run.scenario, run.entry) for run in validation.runs if run.held_out}
+        assert ("thp-roundtrip", "shmem-pmd") in held_out
+        assert ("thp-roundtrip", "pte") not in held_out
+        # The round trip's own steps: what the README and the report rest on.
+        errors = [
+            abs(run.relative_error)
+            for run in validation.runs
+            if run.held_out and run.scenario == "thp-roundtrip"
+        ]
+        assert max(errors) < 0.35, "the profile does not predict its own machine"
+
+
+@pytest.mark.parametrize("file", sorted(MEASURED.rglob("*.json")), ids=by_name)
+def test_evidence_names_no_host_and_keeps_all_repetitions(file: Path) -> None:
+    document = json.loads(file.read_text())
+    for result in document["results"]:
+        host = result["provenance"]["host"]
+        assert set(host) == {
+            "cpu_vendor",
+            "cpu_family",
+            "cpu_model",
+            "cpu_name",
+            "cpus",
+            "virtualisation",
+            "kernel",
+            "architecture",
+            "memory_gib",
+        }
+        for step in result["steps"]:
+            assert len(step["repetitions_ns"]) == result["provenance"]["repetitions"]
+
+
+def test_the_default_machine_is_a_fitted_one() -> None:
+    assert any(load_machine(name).fit for name in names("machine"))
+
+
+# Files of measurements
+
+
+@pytest.fixture
+def results() -> list[Result]:
+    return load_measurements(sorted(MEASURED.rglob("*.json"))[0])
+
+
+def test_measurements_are_read_back_as_they_were(results: list[Result], tmp_path: Path) -> None:
+    path = tmp_path / "copy.json"
+    save_measurements(results, path)
+    assert load_measurements(path) == results
+    assert measured_scenario(results[0]).does_the_same_as(load_scenario(results[0].scenario))
+
+
+def test_measurements_are_never_overwritten(results: list[Result], tmp_path: Path) -> None:
+    path = tmp_path / "copy.json"
+    path.write_text("precious")
+    with pytest.raises(InputError, match="never overwritten"):
+        save_measurements(results, path)
+    assert path.read_text() == "precious"
+
+
+def test_every_cut_of_a_file_is_refused_in_one_line(results: list[Result], tmp_path: Path) -> None:
+    path = tmp_path / "whole.json"
+    save_measurements(results[:1], path)
+    whole = path.read_bytes()
+    for length in range(0, len(whole) - 2, len(whole) // 40):
+        cut = tmp_path / "cut.json"
+        cut.write_bytes(whole[:length])
+        with pytest.raises(InputError) as caught:
+            load_measurements(cut)
+        assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"format": "other"}, "is no file of perfmodel-measurements"),
+        ({"version": 99}, "version: must be 1"),
+        ({"results": 3}, "results: must be a list"),
+        ({"extra": 3}, "extra: is not known here"),
+    ],
+)
+def test_foreign_files_are_refused(
+    results: list[Result], tmp_path: Path, change: dict[str, object], said: str
+) -> None:
+    path = tmp_path / "file.json"
+    save_measurements(results[:1], path)
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(InputError, match=said):
+        load_measurements(path)
+
+
+def test_evidence_of_two_hosts_is_not_mixed(results: list[Result], tmp_path: Path) -> None:
+    files = [tmp_path / "a.json", tmp_path / "b.json"]
+    for file in files:
+        save_measurements(results, file)
+    document = json.loads(files[1].read_text())
+    for result in document["results"]:
+        result["provenance"]["host"]["cpu_model"] += 1
+    files[1].write_text(json.dumps(document))
+    with pytest.raises(InputError, match="another host than in the rest"):
+        build_profile(files, name="mixed")

@@ -1,0 +1,218 @@
+"""Specs built and changed in Python, and profiles: the same checks as for files."""
+
+import tomllib
+
+import attrs
+import pytest
+
+from perfmodel.errors import InputError
+from perfmodel.specs import io
+from perfmodel.specs.catalog import (
+    load_device,
+    load_machine,
+    load_policy,
+    load_scenario,
+    names,
+)
+from perfmodel.specs.device import DeviceKind
+from perfmodel.specs.machine import FitRecord, HostMatch, Machine
+from perfmodel.specs.quantity import How, Quantity
+from perfmodel.specs.scenario import PageContent, Region, Scenario, Step, StepAction
+
+LOADERS = {"machine": load_machine, "device": load_device, "scenario": load_scenario}
+SHIPPED = {
+    "machine": names("machine")["amd-zen3"],
+    "device": names("device")["zram-lz4"],
+    "scenario": names("scenario")["thp-roundtrip"],
+}
+DELETE = object()
+
+
+# Specs in Python
+
+MACHINE = load_machine("amd-zen3")
+DEVICE = load_device("zram-lz4")
+SCENARIO = load_scenario("thp-roundtrip")
+QUANTITY = MACHINE.kernel.fault_ns
+FIT = FitRecord(
+    date="2026-11-22",
+    base="amd-zen3",
+    kernel_release="6.18.0",
+    run_to_run=Quantity(0.1, 0.0, "1", "test", How.FITTED),
+    chi_square=1.0,
+    degrees_of_freedom=1.0,
+    parameters=("kernel.fault_ns", "kernel.map_pte_ns"),
+    correlation=((1.0, 0.5), (0.5, 1.0)),
+    arms=(),
+    evidence=(),
+    warnings=(),
+)
+OF_ONE = Quantity(1.0, 0.0, "1", "test", How.ASSUMED)
+
+
+WRONG_CHANGES = [
+    (QUANTITY, {"value": -1.0}),
+    (QUANTITY, {"value": float("nan")}),
+    (QUANTITY, {"value": float("inf")}),
+    (QUANTITY, {"value": True}),
+    (QUANTITY, {"value": "1"}),
+    (QUANTITY, {"spread": -1.0}),
+    (QUANTITY, {"spread": float("nan")}),
+    (QUANTITY, {"unit": ""}),
+    (QUANTITY, {"source": ""}),
+    (QUANTITY, {"source": None}),
+    (QUANTITY, {"how": "guessed"}),
+    (MACHINE.kernel, {"fault_ns": 500.0}),
+    (MACHINE.kernel, {"fault_ns": OF_ONE}),
+    (MACHINE.cpu, {"l1_tlb": None}),
+    (MACHINE.cpu, {"l1_tlb": attrs.evolve(MACHINE.cpu.l1_tlb, entries_4k=OF_ONE)}),
+    (MACHINE.cpu.stlb, {"shared": 1}),
+    (MACHINE.cpu.stlb, {"ways_4k": QUANTITY}),
+    (MACHINE.cpu.stlb, {"ways_4k": attrs.evolve(OF_ONE, value=0.0)}),
+    (MACHINE.cpu.stlb, {"ways_4k": attrs.evolve(OF_ONE, value=1.5)}),
+    # Beyond the engine's 64-bit words, or its memory.
+    (MACHINE.cpu.stlb, {"entries_4k": attrs.evolve(OF_ONE, value=2.0**70)}),
+    (MACHINE.cpu.stlb, {"entries_4k": attrs.evolve(OF_ONE, value=2.0**40)}),
+    (MACHINE.kernel, {"fault_ns": attrs.evolve(QUANTITY, value=1e17)}),
+    (MACHINE.kernel, {"fault_ns": attrs.evolve(QUANTITY, spread=1e300)}),
+    (MACHINE, {"name": " "}),
+    (MACHINE, {"cpu": MACHINE.kernel}),
+    (MACHINE, {"kernel": None}),
+    (MACHINE, {"matches": 3}),
+    (MACHINE, {"devices": 3}),
+    (MACHINE, {"devices": {"zram-lz4": 3}}),
+    (MACHINE, {"fit": 3}),
+    (DEVICE, {"kind": "nvme"}),
+    (DEVICE, {"read_request_ns": None}),
+    (DEVICE, {"description": None}),
+    (load_policy("pmd"), {"swap_entry": "pud"}),
+    (load_policy("pmd"), {"swapin_order": 9}),
+    (load_policy("pmd"), {"swapin_order": -1}),
+    (load_policy("pmd"), {"swapin_order": 2.0}),
+    (load_policy("pmd"), {"order9_failure": 1.01}),
+    (load_policy("pmd"), {"order9_failure": float("nan")}),
+    (load_policy("pmd"), {"order9_failure": True}),
+    (load_policy("pmd"), {"order9_failure": None}),
+    (load_policy("pmd"), {"lazy_page_table_deposit": 1}),
+    (SCENARIO.region, {"size_bytes": (2 << 20) + 1}),
+    (SCENARIO.region, {"size_bytes": 0}),
+    (SCENARIO.region, {"size_bytes": float(2 << 20)}),
+    (SCENARIO.region, {"size_bytes": (1 << 47) + (2 << 20)}),
+    (SCENARIO.region, {"content": "ones"}),
+    (SCENARIO.steps[2], {"name": ""}),
+    (SCENARIO.steps[2], {"action": "touch-hard"}),
+    (SCENARIO.steps[2], {"pages_per_2mib": 0}),
+    (SCENARIO.steps[2], {"pages_per_2mib": True}),
+    (SCENARIO.steps[1], {"pages_per_2mib": 8}),
+    (SCENARIO, {"steps": ()}),
+    (SCENARIO, {"steps": SCENARIO.steps[1:]}),
+    (SCENARIO, {"steps": SCENARIO.steps[:1] * 2}),
+    (SCENARIO, {"steps": (*SCENARIO.steps, SCENARIO.steps[1])}),
+    (SCENARIO, {"steps": 3}),
+    (SCENARIO, {"steps": ("fill",)}),
+    (SCENARIO, {"region": None}),
+    (SCENARIO, {"held_out": "yes"}),
+    (MACHINE.matches[0], {"family": 1.0}),
+    (MACHINE.matches[0], {"models": ()}),
+    (MACHINE.matches[0], {"models": ("1",)}),
+    (MACHINE.matches[0], {"models": (True,)}),
+    (FIT, {"correlation": ((1.0,),)}),
+    (FIT, {"correlation": ((1.0, 0.5), (0.5,))}),
+    (FIT, {"correlation": 3}),
+    (FIT, {"parameters": ("kernel.fault_ns",)}),
+    (FIT, {"run_to_run": QUANTITY}),
+]
+
+
+@pytest.mark.parametrize(
+    ("spec", "change"),
+    WRONG_CHANGES,
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else type(value).__name__,
+)
+def test_evolve_validates_too(spec, change):
+    assert attrs.evolve(spec) == spec
+    # A message, and not the accident of what the validator tried on the value.
+    with pytest.raises((ValueError, TypeError)) as caught:
+        attrs.evolve(spec, **change)
+    assert "subscriptable" not in str(caught.value)
+
+
+def test_specs_are_built_in_python_too():
+    scenario = Scenario(
+        "made",
+        "made",
+        Region(4 << 20, PageContent.ZERO),
+        (Step("fill", StepAction.FILL), Step("touch", StepAction.TOUCH, 8)),
+    )
+    assert scenario.region.count == 2
+    assert HostMatch("AuthenticAMD", (1,), family=25).models == (1,)
+    assert attrs.evolve(DEVICE, kind=DeviceKind.ZRAM) == DEVICE
+
+
+# Profiles: machines with a fit
+
+
+def profile_table():
+    table = tomllib.loads(SHIPPED["machine"].read_text())
+    device = tomllib.loads(SHIPPED["device"].read_text())
+    quantity = {"value": 0.05, "unit": "1", "spread": 0, "how": "fitted", "source": "fit"}
+    table["devices"] = {"zram-lz4": device}
+    table["fit"] = {
+        "date": "2026-11-22",
+        "base": "amd-zen3",
+        "kernel_release": "6.18.0",
+        "run_to_run": quantity,
+        "chi_square": 3,
+        "degrees_of_freedom": 2.5,
+        "parameters": ["kernel.fault_ns", "kernel.map_pte_ns"],
+        "correlation": [[1, 0.5], [0.5, 1.0]],
+        "arms": [{"scenario": "thp-roundtrip", "entry": "pte"}],
+        "evidence": [{"file": "a.json", "sha256": "0" * 64}],
+        "warnings": [],
+    }
+    return table
+
+
+def test_a_profile_loads():
+    machine = io.structure(Machine, profile_table(), "profile.toml")
+    assert machine.devices == {"zram-lz4": DEVICE}
+    assert machine.fit is not None
+    assert machine.fit.correlation == ((1.0, 0.5), (0.5, 1.0))
+    assert machine.fit.chi_square == 3.0
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "path"),
+    [
+        ("chi_square", "3", "fit.chi_square"),
+        ("chi_square", True, "fit.chi_square"),
+        ("correlation", [[1.0]], "fit"),
+        ("correlation", [[1, "a"], [1, 1]], "fit.correlation[0][1]"),
+        ("correlation", 3, "fit.correlation"),
+        ("parameters", [3], "fit.parameters[0]"),
+        ("arms", [{}], "fit.arms[0].scenario"),
+        ("evidence", ["a"], "fit.evidence[0]"),
+        ("run_to_run", 0.1, "fit.run_to_run"),
+        ("extra", 0.1, "fit.extra"),
+    ],
+)
+def test_wrong_fits(key, value, path):
+    table = profile_table()
+    table["fit"][key] = value
+    with pytest.raises(InputError) as caught:
+        io.structure(Machine, table, "profile.toml")
+    assert caught.value.problems[0].key == path
+    assert {problem.file for problem in caught.value.problems} == {"profile.toml"}
+
+
+def test_wrong_devices_of_a_profile():
+    table = profile_table()
+    table["devices"]["zram-lz4"]["read_request_ns"]["value"] = -1
+    del table["devices"]["zram-lz4"]["kind"]
+    with pytest.raises(InputError) as caught:
+        io.structure(Machine, table, "profile.toml")
+    assert {problem.key.rpartition(".")[2] for problem in caught.value.problems} == {
+        "read_request_ns",
+        "kind",
+    }
+    assert all("zram-lz4" in problem.key for problem in caught.value.problems)
