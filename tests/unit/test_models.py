@@ -306,6 +306,26 @@ def test_uncertain_fallback_shows_in_the_interval():
     assert result.step("touch").interval_ns == (0.0, 1000.0)
 
 
+def test_headline_is_the_mean_over_what_chance_may_bring():
+    policy = load_policy("pmd", order9_failure=0.5)
+    headlines = set()
+    for seed in range(4):
+        elapsed, result = simulate_draws(
+            ONE_RANGE, MACHINE, DEVICE, policy, entry="pmd", seed=seed, draws=20
+        )
+        touch = elapsed[0, 2]
+        whole, split = (
+            run(ONE_RANGE, "pmd", order9_failure=p).step("touch").elapsed_ns * 1000
+            for p in (0.0, 1.0)
+        )
+        assert whole < touch < split
+        # One run is either the one or the other.
+        assert result.step("touch").elapsed_ns * 1000 in (whole, split)
+        headlines.add(int(touch))
+    # Other seeds are other runs, not the same ones shifted by one.
+    assert len(headlines) > 1
+
+
 def test_provenance_says_what_went_in():
     result = run(ONE_RANGE, "pmd", seed=3, order9_failure=0.25)
     facts = result.provenance
