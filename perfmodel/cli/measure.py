@@ -6,8 +6,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from perfmodel.cli.common import parse_parameters, print_json, progress_bar, say
-from perfmodel.cli.steps import print_steps
+from perfmodel.cli.common import parse_parameters, progress_bar, say
+from perfmodel.cli.steps import print_result
 from perfmodel.measure import run
 from perfmodel.specs.catalog import load_scenario
 
@@ -48,7 +48,4 @@ def measure(
             report=say,
             progress=progress,
         )
-    if json:
-        print_json(result.to_json())
-    else:
-        print_steps(result)
+    print_result(result, json=json)

@@ -6,8 +6,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from perfmodel.cli.common import parse_parameters, pick_machine, print_json
-from perfmodel.cli.steps import print_steps
+from perfmodel.cli.common import parse_parameters, pick_machine
+from perfmodel.cli.steps import print_result
 from perfmodel.models import simulated
 from perfmodel.specs.catalog import load_scenario
 
@@ -56,7 +56,4 @@ def simulate(
         draws=draws,
         order9_failure=order9_failure,
     )
-    if json:
-        print_json(result.to_json())
-    else:
-        print_steps(result)
+    print_result(result, json=json)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import sys
 
+from perfmodel.cli.common import print_json
 from perfmodel.results.result import Result
 
 
-def print_steps(result: Result) -> None:
-    """Per step the time for each 2 MiB, where it went, and the counters that moved."""
+def print_result(result: Result, *, json: bool) -> None:
+    """One result as a JSON document, or per step the time, where it went, and what was counted."""
+    if json:
+        print_json(result.to_json())
+        return
     world = result.provenance["world"]
     lines = [f"{result.scenario}, {result.entry}, {result.device}, {result.machine} ({world})"]
     scale = result.regions * 1000

@@ -19,14 +19,11 @@ from perfmodel.specs.machine import FitRecord, HostMatch, Machine
 from perfmodel.specs.quantity import How, Quantity
 from perfmodel.specs.scenario import PageContent, Region, Scenario, Step, StepAction
 
-LOADERS = {"machine": load_machine, "device": load_device, "scenario": load_scenario}
 SHIPPED = {
     "machine": names("machine")["amd-zen3"],
     "device": names("device")["zram-lz4"],
     "scenario": names("scenario")["thp-roundtrip"],
 }
-DELETE = object()
-
 
 # Specs in Python
 
