@@ -94,7 +94,7 @@ def observe(
     Parameters
     ----------
     runs : list of list of Result
-        Results of each measuring session.
+        Results of each measuring run.
     arms : list of (scenario name, entry)
     machine : Machine
         Its TLBs decide how many walks there are.

@@ -47,7 +47,7 @@ def build_profile(
     Parameters
     ----------
     files : list of Path
-        One file for each measuring session, all of the same host.
+        One file for each measuring run, all of the same host.
     name : str
         Name of the profile.
     device : SwapDevice, optional

@@ -33,7 +33,7 @@ def measured_scenario(result: Result) -> Scenario:
 
 
 def save_measurements(results: list[Result], path: Path) -> None:
-    """Write results of one session to a file; an existing one is not overwritten."""
+    """Write results of one run to a file; an existing one is not overwritten."""
     document = {
         "format": FORMAT,
         "version": VERSION,

@@ -183,3 +183,12 @@ def test_never_removes_a_device_that_somebody_else_has_taken(foreign_swap: Path)
     journal.restore()
     journal.release()
     assert System().active_swaps() == [str(foreign_swap)]
+
+
+def test_says_so_when_no_thps_can_be_had() -> None:
+    """THPs off for the worker: compaction is tried, and then it is said, and all is put back."""
+    scenario = load_scenario("thp-roundtrip")
+    with LiveSession([scenario], load_device("zram-lz4"), ["pte"]) as session:
+        (session._system.thp / "hugepages-2048kB" / "enabled").write_text("never")
+        with pytest.raises(CapabilityError, match="only 0 of 64 MiB got THPs, even after"):
+            session.run(scenario, "pte")
