@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from types import FrameType, TracebackType
 from typing import Any, Self
 
@@ -79,7 +80,9 @@ class _Worker:
         self._process.wait()
         for stream in (self._process.stdin, self._process.stdout):
             if stream is not None:
-                stream.close()
+                # What a dead process has not read cannot be flushed, and need not be.
+                with suppress(OSError):
+                    stream.close()
 
 
 class LiveSession:
@@ -187,16 +190,16 @@ class LiveSession:
         if main_thread:
             old_interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        try:
-            if self._worker is not None:
-                self._worker.end()
-                self._worker = None
-            self._journal.restore()
-        finally:
-            self._journal.release()
+        with ExitStack() as always:
+            # Called in reverse order, each of them whatever the others come to.
             if main_thread:
-                signal.signal(signal.SIGINT, old_interrupt)
-                signal.signal(signal.SIGTERM, self._old_handler or signal.SIG_DFL)
+                always.callback(signal.signal, signal.SIGINT, old_interrupt)
+                always.callback(signal.signal, signal.SIGTERM, self._old_handler or signal.SIG_DFL)
+            always.callback(self._journal.release)
+            always.callback(self._journal.restore)
+            if self._worker is not None:
+                always.callback(self._worker.end)
+                self._worker = None
 
     def _enable(self, order: int) -> None:
         """Let swap-in use folios of one mTHP order, or of none for order 0."""

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from perfmodel.measure.capabilities import capabilities, missing_for
+from perfmodel.measure.journal import Journal
 from perfmodel.measure.system import System
 
 SYSTEM = System()
@@ -42,8 +43,12 @@ def machine_as_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("PERFMODEL_STATE_DIR", str(tmp_path / "state"))
     before = machine_state()
     yield
-    assert machine_state() == before
-    assert not (tmp_path / "state" / "journal.json").exists()
+    try:
+        assert machine_state() == before
+        assert not (tmp_path / "state" / "journal.json").exists()
+    finally:
+        # One test that leaves something must not be the end of all others.
+        Journal(SYSTEM, tmp_path / "state").restore()
 
 
 @pytest.fixture

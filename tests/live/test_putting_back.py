@@ -118,17 +118,21 @@ def test_only_one_measurement_at_a_time(
     assert restore.returncode == 3, "a running measurement must not be pulled apart"
 
 
-def run_with_a_dead_worker() -> None:
+def run_with_a_dead_worker(wait: bool) -> None:
     scenario = load_scenario("thp-roundtrip")
     with LiveSession([scenario], load_device("zram-lz4"), ["pte"]) as session:
         assert session._worker is not None
         session._worker._process.kill()
+        if wait:
+            session._worker._process.wait()
         session.run(scenario, "pte")
 
 
-def test_put_back_after_an_error_in_the_middle() -> None:
+@pytest.mark.parametrize("wait", [True, False], ids=["dead before", "dying meanwhile"])
+def test_put_back_after_an_error_in_the_middle(wait: bool) -> None:
+    # A request that a dead process has not read stays in the pipe's buffer until it is closed.
     with pytest.raises(CapabilityError, match="measuring process ended"):
-        run_with_a_dead_worker()
+        run_with_a_dead_worker(wait)
 
 
 def test_put_back_when_the_device_cannot_be_set_up() -> None:
