@@ -130,7 +130,11 @@ def _figures(comparison: Comparison) -> list[dict[str, str]]:
             "Time to bring 2 MiB back and use it, against the size that one swap fault reads. "
             "It is the time of all touches after the first page-out"
             + ("; their bounds are added up." if len(comparison.fallback.steps) > 1 else ".")
-            + (" Points: 25 % quantile, bars from 5 % to 95 %." if measured else ""),
+            + (
+                " Points: 25 % quantile, bars from the 5 % to the 75 % quantile."
+                if measured
+                else ""
+            ),
             f"Line chart of predicted microseconds per 2 MiB against swap-in size for {arms}"
             + (f", with measured points for {measured}." if measured else "."),
         ),

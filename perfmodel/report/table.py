@@ -202,8 +202,8 @@ def sentences(comparison: Comparison) -> list[str]:
         ratio = ratio_text(measured["ratio"])
         said.append(
             f"Measured: it {'costs' if cost >= 0 else 'saves'} {abs(cost) / 1000:.0f} us per "
-            f"2 MiB ({low:.0f} to {high:.0f} over the repetitions), {ratio} times "
-            f"the cost of one PMD swap-in"
+            f"2 MiB ({low:.0f} to {high:.0f} for the middle half of the repetitions), "
+            f"{ratio} times the cost of one PMD swap-in"
             f"{f' (stand-in: {SHMEM_ENTRY})' if stand_in else ''}."
         )
     return said
@@ -223,7 +223,7 @@ def legend(comparison: Comparison) -> list[str]:
         "predicted: 90 % interval.",
     ]
     if comparison.measured:
-        notes[-1] += " measured: 25 % quantile (5 % to 95 %)."
+        notes[-1] += " measured: 25 % quantile (5 % to 75 %)."
     if any(len(names) > 1 for names in groups):
         notes[-1] += " Bounds of several steps are added up."
     if SHMEM_ENTRY in comparison.measured:

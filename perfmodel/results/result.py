@@ -26,7 +26,7 @@ class StepResult:
         Simulated: time at the machine's best numbers. Measured: 25 % quantile of the repetitions.
     interval_ns : tuple of float
         Simulated: 90 % interval from the spreads of the machine's numbers. Measured: from the 5 %
-        to the 95 % quantile of the repetitions.
+        to the 75 % quantile of the repetitions.
     counters : dict of str to int
         Changes of the kernel's counters under the kernel's names; one that is not known is absent.
     breakdown_ns : dict of str to float

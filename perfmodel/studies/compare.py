@@ -109,7 +109,7 @@ class Comparison:
         ]
         if not differences:
             return None
-        low, high = np.quantile(differences, [0.05, 0.95]) / pte.regions
+        low, high = np.quantile(differences, [0.25, 0.75]) / pte.regions
         return {
             "per_2mib_ns": round((times[0] - times[1]) / pte.regions, 3),
             "interval_ns": [round(float(low), 3), round(float(high), 3)],
