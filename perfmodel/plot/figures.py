@@ -120,8 +120,9 @@ def breakdown_figure(comparison: Comparison) -> Figure:
     return figure
 
 
-def _plot_measured(comparison: Comparison, ax: Axes) -> list[int]:
-    sizes = []
+def _plot_measured(comparison: Comparison, ax: Axes) -> dict[int, float]:
+    """Points with their spread; the times by swap-in size."""
+    points: dict[int, float] = {}
     for stand_in in (False, True):
         entries = [entry for entry in comparison.measured if (entry == SHMEM_ENTRY) is stand_in]
         if not entries:
@@ -143,8 +144,8 @@ def _plot_measured(comparison: Comparison, ax: Axes) -> list[int]:
             zorder=4,
             label="measured shmem-pmd (stand-in)" if stand_in else "measured",
         )
-        sizes += x
-    return sizes
+        points.update((size, value) for size, (value, _, _) in zip(x, y, strict=True))
+    return points
 
 
 def cost_by_swapin_size(comparison: Comparison, ax: Axes) -> Axes:
@@ -179,13 +180,16 @@ def cost_by_swapin_size(comparison: Comparison, ax: Axes) -> Axes:
             [x[at]], [values[at]], color=PREDICTED, marker="s", markersize=11, linestyle="none",
             markerfacecolor="none", markeredgewidth=2, label="predicted, PMD swap entry",
         )  # fmt: skip
-    sizes = sorted({*x, *_plot_measured(comparison, ax)})
+    points = _plot_measured(comparison, ax)
+    sizes = sorted({*x, *points})
     ax.set_xscale("log", base=2)
     ax.set_xticks(sizes, [f"{size // 1024}M" if size >= 1024 else f"{size}K" for size in sizes])
     ax.xaxis.set_minor_locator(NullLocator())
     ax.set_xlim(sizes[0] / 1.5, sizes[-1] * 1.5)
-    low, high = ax.get_ylim()
-    ax.set_ylim(min(low, 0.0) if min(lows) < 0 else 0.0, high if high > 0 else 1.0)
+    # All points and the band are inside; a bar of disturbed repetitions may leave at the top, or it
+    # would press everything else flat.
+    top = 1.15 * max(*highs, *points.values(), 0.0)
+    ax.set_ylim(min(ax.get_ylim()[0], 0.0) if min(lows) < 0 else 0.0, top if top > 0 else 1.0)
     ax.grid(axis="y", color="#DDDDDD", linewidth=0.8)
     ax.set_axisbelow(True)
     ax.set_xlabel("swap-in size (bytes read by one fault)")

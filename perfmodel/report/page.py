@@ -131,7 +131,8 @@ def _figures(comparison: Comparison) -> list[dict[str, str]]:
             "It is the time of all touches after the first page-out"
             + ("; their bounds are added up." if len(comparison.fallback.steps) > 1 else ".")
             + (
-                " Points: 25 % quantile, bars from the 5 % to the 75 % quantile."
+                " Points: 25 % quantile, bars from the 5 % to the 75 % quantile, "
+                "cut at the figure's edge."
                 if measured
                 else ""
             ),
