@@ -127,6 +127,9 @@ class LiveSession:
             if threading.current_thread() is threading.main_thread():
                 self._old_handler = signal.signal(signal.SIGTERM, _interrupt)
             self._set_up()
+        except OSError as error:  # a kernel file that root itself may not use, as in a container
+            self._tear_down()
+            raise CapabilityError(f"{error.filename}: {error.strerror}") from None
         except BaseException:
             self._tear_down()
             raise

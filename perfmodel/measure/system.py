@@ -118,11 +118,6 @@ class System:
         """Identity of this boot: what a killed run left behind does not outlive it."""
         return self.read("/proc/sys/kernel/random/boot_id") or ""
 
-    def process_start(self, pid: int) -> str | None:
-        """Start time of a process in ticks since boot; None if there is no such process."""
-        text = self.read(f"/proc/{pid}/stat")
-        return text.rpartition(")")[2].split()[19] if text else None
-
 
 def mkswap_program() -> str | None:
     """Path of mkswap; an ordinary user's PATH often lacks the folder that it stands in."""
