@@ -18,7 +18,8 @@ from perfmodel.specs.device import SwapDevice
 from perfmodel.specs.machine import Machine, TlbLevel
 from perfmodel.specs.policy import Policy
 from perfmodel.specs.quantity import Quantity
-from perfmodel.specs.scenario import PageContent, Scenario, StepAction
+from perfmodel.specs.scenario import PageContent, Scenario
+from perfmodel.specs.step import StepAction
 
 PARAMETERS = np.dtype(
     [

@@ -26,7 +26,8 @@ from perfmodel.specs.machine import (
 )
 from perfmodel.specs.policy import MTHP_SIZES_KIB, SIMULATED_ENTRIES, Policy, mthp_order
 from perfmodel.specs.quantity import How, Quantity
-from perfmodel.specs.scenario import PageContent, Region, Scenario, Step, StepAction
+from perfmodel.specs.scenario import PageContent, Region, Scenario
+from perfmodel.specs.step import Step, StepAction
 
 texts = st.text(
     st.characters(codec="utf-8", exclude_categories=("Cs",)), min_size=1, max_size=12

@@ -13,7 +13,7 @@ from perfmodel.constants import PAGE_BYTES, PMD_BYTES
 from perfmodel.plot.style import MEASURED, PARTS, PREDICTED, new_figure
 from perfmodel.results.result import Result
 from perfmodel.specs.policy import SHMEM_ENTRY, mthp_order
-from perfmodel.specs.scenario import StepAction
+from perfmodel.specs.step import StepAction
 from perfmodel.studies.compare import PMD_ARM, Comparison
 
 TIME_LABEL = "µs per 2 MiB"

@@ -10,7 +10,8 @@ import attrs
 from perfmodel.constants import PAGE_BYTES
 from perfmodel.results.result import Result
 from perfmodel.specs.policy import SHMEM_ENTRY
-from perfmodel.specs.scenario import Scenario, StepAction
+from perfmodel.specs.scenario import Scenario
+from perfmodel.specs.step import StepAction
 from perfmodel.studies.compare import PMD_ARM, Comparison, ratio_text
 from perfmodel.units import format_bytes
 

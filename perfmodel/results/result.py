@@ -35,6 +35,8 @@ class StepResult:
         Every measured repetition, in order. Empty for a simulation.
     unstable_counters : tuple of str
         Measured counters that moved between repetitions; `counters` has their most common value.
+    observed : dict of str to int
+        What a mincore, pagemap or smaps step has read, in pages.
     """
 
     name: str
@@ -44,6 +46,7 @@ class StepResult:
     breakdown_ns: dict[str, float] = attrs.field(factory=dict)
     repetitions_ns: tuple[float, ...] = ()
     unstable_counters: tuple[str, ...] = ()
+    observed: dict[str, int] = attrs.field(factory=dict)
 
     def to_json(self) -> Json:
         """As `--json` prints it."""
@@ -54,6 +57,8 @@ class StepResult:
             "counters": self.counters,
             "breakdown_ns": self.breakdown_ns,
         }
+        if self.observed:
+            document["observed"] = self.observed
         if self.repetitions_ns:
             document["repetitions_ns"] = list(self.repetitions_ns)
             document["unstable_counters"] = list(self.unstable_counters)

@@ -13,21 +13,39 @@ class DeviceKind(StrEnum):
     """Which service model a device follows."""
 
     ZRAM = "zram"
+    RAM_DISK = "ram-disk"  # loop device over a file on tmpfs
+    DISK = "disk"  # loop device with direct I/O over a file on a disk
+    SWAP_FILE = "swap-file"  # a file on a file system of a disk
+
+    @property
+    def synchronous(self) -> bool:
+        """Whether the faulting CPU itself does the I/O, so that the kernel reads no pages ahead."""
+        return self is DeviceKind.ZRAM
+
+    @property
+    def block_device(self) -> bool:
+        """Whether folios of order 1 and more can get slots (a swap file has none for them)."""
+        return self is not DeviceKind.SWAP_FILE
 
 
 @attrs.frozen
 class SwapDevice:
-    """A synchronous, compressed RAM device (zram): the faulting CPU itself does the I/O.
+    """What one request and one page cost.
 
-    Codec times hold for pages of which one half is random and the other half zero.
+    Codec times hold for pages of which one half is random and the other half zero; on a device
+    without a codec they are the times that one page takes to transfer. `algorithm` is zram's.
     """
 
     name: str = attrs.field(validator=text)
     kind: DeviceKind = attrs.field(validator=attrs.validators.instance_of(DeviceKind))
-    algorithm: str = attrs.field(validator=text)
     read_request_ns: Quantity = quantity("ns", "submit and complete one read request")
     write_request_ns: Quantity = quantity("ns", "submit and complete one write request")
     decompress_page_ns: Quantity = quantity("ns", "decompress one 4 KiB page")
     compress_page_ns: Quantity = quantity("ns", "compress one 4 KiB page and store it")
     free_slot_ns: Quantity = quantity("ns", "free the compressed page behind one slot")
+    algorithm: str = attrs.field(default="", validator=attrs.validators.instance_of(str))
     description: str = attrs.field(default="", validator=attrs.validators.instance_of(str))
+
+    def __attrs_post_init__(self) -> None:
+        if (self.kind is DeviceKind.ZRAM) != bool(self.algorithm):
+            raise ValueError("algorithm must be given for zram, and for nothing else")

@@ -9,21 +9,29 @@ import attrs
 
 from perfmodel.constants import PAGES_PER_PMD, PMD_BYTES, USER_ADDRESS_SPACE_BYTES
 from perfmodel.specs.quantity import text, tuple_of, whole_number
-
-
-class StepAction(StrEnum):
-    """What a step does to the whole region."""
-
-    FILL = "fill"
-    PAGEOUT = "pageout"
-    TOUCH = "touch"
+from perfmodel.specs.step import Step, StepAction
 
 
 class PageContent(StrEnum):
-    """What the pages hold: one half random and one half zero bytes, or only zeros."""
+    """What the pages hold.
+
+    ``half-random``: one half random bytes, the other zeros. ``one-non-zero``: of the 512 pages of a
+    2 MiB range only the last holds something, so that no folio of 2 MiB is all zero.
+    """
 
     HALF_RANDOM = "half-random"
     ZERO = "zero"
+    RANDOM = "random"
+    COMPRESSIBLE = "compressible"
+    ONE_NON_ZERO = "one-non-zero"
+
+
+class Zswap(StrEnum):
+    """Whether zswap stores pages, has ever stored some (``off``), or was never switched on."""
+
+    NEVER = "never"
+    ON = "on"
+    OFF = "off"
 
 
 @attrs.frozen
@@ -47,19 +55,64 @@ class Region:
 
 
 @attrs.frozen
-class Step:
-    """One step. `pages_per_2mib` evenly spread pages of every 2 MiB are touched, in order."""
+class SwapSpace:
+    """The swap device as the scenario finds it.
 
-    name: str = attrs.field(validator=text)
-    action: StepAction = attrs.field(validator=attrs.validators.instance_of(StepAction))
-    pages_per_2mib: int = whole_number(1, PAGES_PER_PMD, default=PAGES_PER_PMD)
+    Parameters
+    ----------
+    clusters : int
+        Whole clusters of 512 slots behind the first one, whose slot 0 is the header; 0 means as
+        many as the region needs twice, and 32 more.
+    free_clusters : int
+        How many of them, the last ones, nobody uses. Needs `clusters`.
+    neighbour_slots : int
+        Slots that another program uses in each of the others, from the first one on; it then fills
+        cluster 0 too. 0 means that the whole device is free.
+    """
+
+    clusters: int = whole_number(0, 1 << 20, default=0)
+    free_clusters: int = whole_number(0, 1 << 20, default=0)
+    neighbour_slots: int = whole_number(0, PAGES_PER_PMD, default=0)
 
     def __attrs_post_init__(self) -> None:
-        if self.action is not StepAction.TOUCH and self.pages_per_2mib != PAGES_PER_PMD:
-            raise ValueError("pages_per_2mib belongs to a touch step")
+        if self.neighbour_slots and not self.clusters:
+            raise ValueError("neighbour_slots needs clusters, the size of the device")
+        if self.free_clusters and not self.neighbour_slots:
+            raise ValueError("free_clusters needs neighbour_slots, what is used elsewhere")
+        if self.free_clusters > self.clusters:
+            raise ValueError("free_clusters must not be more than clusters")
+
+
+def _probability(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    if type(value) not in (int, float) or not 0 <= value <= 1:  # type: ignore[operator]
+        raise ValueError(f"{attribute.name} must be a probability from 0 to 1")
+
+
+@attrs.frozen
+class Settings:
+    """Kernel settings and pressure that the scenario asks for.
+
+    Parameters
+    ----------
+    page_cluster : int
+        vm.page-cluster: readahead of at most 2 to this power of pages.
+    vma_readahead : bool
+        Readahead by address (the default) instead of by swap slot.
+    zswap : Zswap
+    order9_failure, charge_failure : float
+        Probability that no order-9 page can be had at a swap-in, and that its charge to the memory
+        cgroup is refused. Only the model can ask for that.
+    """
+
+    page_cluster: int = whole_number(0, 5, default=3)
+    vma_readahead: bool = attrs.field(default=True, validator=attrs.validators.instance_of(bool))
+    zswap: Zswap = attrs.field(default=Zswap.NEVER, validator=attrs.validators.instance_of(Zswap))
+    order9_failure: float = attrs.field(default=0.0, validator=_probability)
+    charge_failure: float = attrs.field(default=0.0, validator=_probability)
 
 
 _MOST_STEPS = 1000
+_ALL_PAGES = (1 << PAGES_PER_PMD) - 1
 
 
 def _steps(_: object, attribute: attrs.Attribute[Any], value: tuple[Step, ...]) -> None:
@@ -74,6 +127,40 @@ def _steps(_: object, attribute: attrs.Attribute[Any], value: tuple[Step, ...]) 
     for name in names:
         if names.count(name) > 1:
             raise ValueError(f"two steps are named {name!r}")
+    _check_story(value)
+
+
+def _check_story(steps: tuple[Step, ...]) -> None:
+    """Every step must find its process alive and its pages mapped, writable where it writes."""
+    mapped: dict[int, int] = {0: _ALL_PAGES}
+    writable: dict[int, int] = {0: _ALL_PAGES}
+    forks = 0
+    for step in steps:
+        where = f"step {step.name!r}"
+        if step.action.of_the_system:
+            continue
+        if step.process not in mapped:
+            raise ValueError(f"{where}: process {step.process} has ended or was never forked")
+        part, process = step.page_mask, step.process
+        if step.action is StepAction.FORK:
+            forks += 1
+            if forks > 7:
+                raise ValueError(f"{where}: there must be at most 7 forks")
+            mapped[forks], writable[forks] = mapped[process], writable[process]
+        elif step.action is StepAction.EXIT:
+            if process == 0:
+                raise ValueError(f"{where}: process 0 lives to the end")
+            del mapped[process]
+        elif part & ~mapped[process]:
+            raise ValueError(f"{where}: touches pages that an earlier step has unmapped")
+        elif step.action is StepAction.UNMAP:
+            mapped[process] &= ~part
+        elif step.action is StepAction.PROTECT:
+            writable[process] &= ~part
+            if step.writable:
+                writable[process] |= part
+        elif step.action is StepAction.TOUCH and step.write and part & ~writable[process]:
+            raise ValueError(f"{where}: writes to pages that are read-only")
 
 
 @attrs.frozen
@@ -85,7 +172,24 @@ class Scenario:
     region: Region = attrs.field(validator=attrs.validators.instance_of(Region))
     steps: tuple[Step, ...] = attrs.field(validator=_steps)
     held_out: bool = attrs.field(default=False, validator=attrs.validators.instance_of(bool))
+    swap: SwapSpace = attrs.field(
+        factory=SwapSpace, validator=attrs.validators.instance_of(SwapSpace)
+    )
+    settings: Settings = attrs.field(
+        factory=Settings, validator=attrs.validators.instance_of(Settings)
+    )
 
     def does_the_same_as(self, other: Scenario) -> bool:
         """Whether both do the same to the same memory, whatever is said about it."""
-        return (self.region, self.steps) == (other.region, other.steps)
+        mine = (self.region, self.steps, self.swap, self.settings)
+        return mine == (other.region, other.steps, other.swap, other.settings)
+
+    @property
+    def processes(self) -> int:
+        """Processes that ever live."""
+        return 1 + sum(step.action is StepAction.FORK for step in self.steps)
+
+    @property
+    def clusters(self) -> int:
+        """Whole clusters of the swap device behind cluster 0."""
+        return self.swap.clusters or 2 * self.region.count + 32

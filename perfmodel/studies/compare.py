@@ -16,7 +16,8 @@ from perfmodel.specs.catalog import load_device, load_machine, load_policy, load
 from perfmodel.specs.device import SwapDevice
 from perfmodel.specs.machine import Machine
 from perfmodel.specs.policy import SHMEM_ENTRY, SIMULATED_ENTRIES, check_entry
-from perfmodel.specs.scenario import Scenario, StepAction
+from perfmodel.specs.scenario import Scenario
+from perfmodel.specs.step import StepAction
 
 DEFAULT_ENTRIES = ("pte", "mthp-16k", "mthp-64k", "mthp-256k", "mthp-1024k", "pmd")
 PTE_ARM, PMD_ARM = "pte", "pmd"

@@ -32,7 +32,8 @@ def results() -> list[Any]:
     """Every case as `--json` has it, without the date."""
     from perfmodel.constants import PMD_BYTES
     from perfmodel.models.simulated import simulate
-    from perfmodel.specs.scenario import PageContent, Region, Scenario, Step, StepAction
+    from perfmodel.specs.scenario import PageContent, Region, Scenario
+    from perfmodel.specs.step import Step, StepAction
 
     scenario = Scenario(
         "legs",

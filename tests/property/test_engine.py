@@ -9,7 +9,8 @@ from perfmodel.constants import PAGE_BYTES, PMD_BYTES
 from perfmodel.models.simulated import simulate, simulate_draws
 from perfmodel.specs.catalog import load_device, load_policy
 from perfmodel.specs.policy import SIMULATED_ENTRIES, Policy
-from perfmodel.specs.scenario import PageContent, Region, Scenario, Step, StepAction
+from perfmodel.specs.scenario import PageContent, Region, Scenario
+from perfmodel.specs.step import Step, StepAction
 from tests import strategies
 from tests.property.helpers import prefix, run_engine, run_oracle
 

@@ -3,7 +3,8 @@
 from perfmodel.constants import LIVE_COUNTER_NAMES, PMD_BYTES
 from perfmodel.models.simulated import simulate
 from perfmodel.specs.catalog import load_device, load_machine, load_scenario
-from perfmodel.specs.scenario import PageContent, Region, Scenario, Step, StepAction
+from perfmodel.specs.scenario import PageContent, Region, Scenario
+from perfmodel.specs.step import Step, StepAction
 
 # 64 MiB: 32 ranges of 512 pages.
 RANGES, PAGES = 32, 32 * 512

@@ -17,7 +17,8 @@ from perfmodel.specs.device import SwapDevice
 from perfmodel.specs.machine import FitRecord, HostMatch, Machine
 from perfmodel.specs.policy import MEASURED_ENTRIES, SIMULATED_ENTRIES, mthp_order
 from perfmodel.specs.quantity import How, Quantity
-from perfmodel.specs.scenario import Scenario, StepAction
+from perfmodel.specs.scenario import Scenario
+from perfmodel.specs.step import StepAction
 from tests.oracles.tlb import Geometry, Tlb
 from tests.property.helpers import to_table
 

@@ -11,7 +11,8 @@ from perfmodel.models.simulated import simulate, simulate_draws
 from perfmodel.results.result import Result, StepResult
 from perfmodel.specs.catalog import load_device, load_machine, load_policy, load_scenario
 from perfmodel.specs.quantity import How, Quantity
-from perfmodel.specs.scenario import PageContent, Region, Scenario, Step, StepAction
+from perfmodel.specs.scenario import PageContent, Region, Scenario
+from perfmodel.specs.step import Step, StepAction
 from perfmodel.studies.compare import DEFAULT_ENTRIES, Comparison, Fallback, compare
 
 MACHINE = load_machine("amd-zen3")

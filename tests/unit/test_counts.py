@@ -8,7 +8,7 @@ from perfmodel.specs.catalog import (
     load_scenario,
 )
 from perfmodel.specs.policy import SIMULATED_ENTRIES
-from perfmodel.specs.scenario import Step, StepAction
+from perfmodel.specs.step import Step, StepAction
 
 from .arms import MIB_64, ONE_RANGE, PAGES, RANGES, counted, run
 

@@ -16,7 +16,8 @@ from perfmodel.specs.catalog import (
 )
 from perfmodel.specs.machine import FitRecord
 from perfmodel.specs.quantity import How, Quantity
-from perfmodel.specs.scenario import PageContent, Region, Step, StepAction
+from perfmodel.specs.scenario import PageContent, Region
+from perfmodel.specs.step import Step, StepAction
 
 from .arms import DEVICE, MACHINE, ONE_RANGE, run
 

@@ -17,7 +17,8 @@ from perfmodel.specs.catalog import (
 from perfmodel.specs.device import DeviceKind
 from perfmodel.specs.machine import FitRecord, HostMatch, Machine
 from perfmodel.specs.quantity import How, Quantity
-from perfmodel.specs.scenario import PageContent, Region, Scenario, Step, StepAction
+from perfmodel.specs.scenario import PageContent, Region, Scenario
+from perfmodel.specs.step import Step, StepAction
 
 SHIPPED = {
     "machine": names("machine")["amd-zen3"],
