@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check live notebooks benchmark clean
+.PHONY: demo test check live notebooks docs benchmark clean
 
 $(VENV)/.installed: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -29,6 +29,10 @@ live: $(VENV)/.installed
 notebooks: $(VENV)/.installed
 	$(BIN)/jupytext --to ipynb notebooks/*.py
 	$(BIN)/jupyter-execute --inplace notebooks/*.ipynb
+
+# After a change to the mechanism or its callers.
+docs: $(VENV)/.installed
+	$(BIN)/python -m perfmodel.report.callers > docs/callers.md
 
 benchmark: $(VENV)/.installed
 	$(BIN)/python benchmarks/engine.py --inherit-environ XDG_CACHE_HOME,HOME

@@ -2,25 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from enum import IntEnum
+
 import numpy as np
 import numpy.typing as npt
 
 from perfmodel.constants import (
     COUNTER_NAMES,
+    N_HOLDS,
     PAGE_BYTES,
+    PAGES_PER_PMD,
     PICOSECONDS_PER_NANOSECOND,
     Action,
     Content,
     Event,
+    Fallback,
+    Hold,
+    Lock,
+    Observed,
     SwapEntryLevel,
+    Zswap,
 )
-from perfmodel.specs.device import SwapDevice
+from perfmodel.kernels.layout import CLUSTER, COUNTERS, FALLBACKS, FOLIO, HOLDS, OBSERVED, PMD
+from perfmodel.specs.device import DeviceKind, SwapDevice
 from perfmodel.specs.machine import Machine, TlbLevel
 from perfmodel.specs.policy import Policy
 from perfmodel.specs.quantity import Quantity
-from perfmodel.specs.scenario import PageContent, Scenario
-from perfmodel.specs.step import StepAction
+from perfmodel.specs.scenario import Scenario
+from perfmodel.specs.step import Racing, Step
 
+_TLB_FIELDS = (
+    *(
+        f"{level}_{part}_{size}"
+        for level in ("l1", "stlb")
+        for part in ("sets", "ways")
+        for size in ("4k", "2m")
+    ),
+    "l1_shared",
+    "stlb_shared",
+)
 PARAMETERS = np.dtype(
     [
         (name, np.int64)
@@ -28,30 +49,34 @@ PARAMETERS = np.dtype(
             "swap_entry_level",
             "swapin_order",
             "order9_failure_threshold",
+            "charge_failure_threshold",
             "lazy_page_table_deposit",
+            "batched_unmap",
             "content",
+            "zswap",
+            "page_cluster",
+            "vma_readahead",
+            "synchronous",
+            "block_device",
             "seed",
-            *(
-                f"{level}_{part}_{size}"
-                for level in ("l1", "stlb")
-                for part in ("sets", "ways")
-                for size in ("4k", "2m")
-            ),
-            "l1_shared",
-            "stlb_shared",
+            *_TLB_FIELDS,
         )
     ],
     align=True,
 )
 
-STEPS = np.dtype([("action", np.int64), ("pages_per_2mib", np.int64)], align=True)
+_STEP_FIELDS = (
+    "process",
+    "first_page",
+    "page_count",
+    "pages_per_2mib",
+    "write",
+    "writable",
+    "shift_pages",
+    "refuse_write",
+)
+STEPS = np.dtype([(name, np.int64) for name in ("action", "racing", *_STEP_FIELDS)], align=True)
 
-_ACTIONS = {
-    StepAction.FILL: Action.FILL,
-    StepAction.PAGEOUT: Action.PAGEOUT,
-    StepAction.TOUCH: Action.TOUCH,
-}
-_CONTENTS = {PageContent.HALF_RANDOM: Content.HALF_RANDOM, PageContent.ZERO: Content.ZERO}
 _LEVELS = {"pte": SwapEntryLevel.PTE, "pmd": SwapEntryLevel.PMD}
 
 # Where each event's price stands, and the part of the time breakdown that it belongs to.
@@ -84,16 +109,41 @@ PRICES: dict[Event, tuple[str, str]] = {
     Event.STLB_HIT: ("cpu.stlb_hit_ns", "tlb_misses"),
     Event.WALK_PTE: ("cpu.walk_pte_ns", "tlb_misses"),
     Event.WALK_PMD: ("cpu.walk_pmd_ns", "tlb_misses"),
+    Event.SYSTEM_CALL: ("kernel.system_call_ns", "system_call"),
+    Event.VISIT_PMD: ("kernel.visit_pmd_ns", "page_table_walk"),
+    Event.VISIT_PTE: ("kernel.visit_pte_ns", "page_table_walk"),
+    Event.SET_PTE: ("kernel.set_pte_ns", "page_table"),
+    Event.ZAP_PTE: ("kernel.zap_pte_ns", "page_table"),
+    Event.MOVE_PMD: ("kernel.move_pmd_ns", "page_table"),
+    Event.LOOKUP_SLOT: ("kernel.lookup_slot_ns", "swap_cache"),
+    Event.CLASSIFY_SLOT: ("kernel.classify_slot_ns", "swap_cache"),
+    Event.DUPLICATE_SLOT: ("kernel.duplicate_slot_ns", "swap_slots"),
+    Event.PUT_SLOT: ("kernel.put_slot_ns", "swap_slots"),
+    Event.COPY_PAGE: ("kernel.copy_page_ns", "clear_and_copy"),
+    Event.TLB_FLUSH: ("kernel.tlb_flush_ns", "page_table"),
+    Event.SPLIT_FOLIO_PAGE: ("kernel.split_folio_page_ns", "split_and_collapse"),
+    Event.FREE_CACHED_FOLIO: ("kernel.free_cached_folio_ns", "swap_cache"),
+    Event.COLLAPSE_RANGE: ("kernel.collapse_range_ns", "split_and_collapse"),
+    Event.ZSWAP_STORE_PAGE: ("kernel.zswap_store_page_ns", "compression"),
+    Event.ZSWAP_LOAD_PAGE: ("kernel.zswap_load_page_ns", "decompression"),
+    Event.REPORT_PAGE: ("kernel.report_page_ns", "page_table_walk"),
+    Event.UNMAP_BATCH: ("kernel.unmap_batch_ns", "page_table"),
+    Event.UNMAP_BATCHED_PTE: ("kernel.unmap_batched_pte_ns", "page_table"),
+    Event.ANON_FOLIO: ("kernel.anon_folio_ns", "allocation"),
 }
 
 BREAKDOWN_PARTS = (
     "fault_entry",
+    "system_call",
     "allocation",
     "decompression",
     "compression",
     "swap_slots",
+    "swap_cache",
     "mapping",
     "page_table",
+    "page_table_walk",
+    "split_and_collapse",
     "device_wait",
     "clear_and_copy",
     "data_access",
@@ -126,15 +176,28 @@ def _tlb_fields(name: str, level: TlbLevel) -> dict[str, int]:
 
 
 def pack_parameters(
-    scenario: Scenario, machine: Machine, policy: Policy, seeds: range
+    scenario: Scenario,
+    machine: Machine,
+    policy: Policy,
+    device: DeviceKind,
+    seeds: range,
 ) -> npt.NDArray[np.void]:
     """One record for each seed, as the engine takes them; shape (seeds,)."""
+    settings = scenario.settings
+    order9_failure = max(policy.order9_failure, settings.order9_failure)
     fields = {
         "swap_entry_level": int(_LEVELS[policy.swap_entry]),
         "swapin_order": policy.swapin_order,
-        "order9_failure_threshold": round(policy.order9_failure * (1 << 32)),
+        "order9_failure_threshold": round(order9_failure * (1 << 32)),
+        "charge_failure_threshold": round(settings.charge_failure * (1 << 32)),
         "lazy_page_table_deposit": int(policy.lazy_page_table_deposit),
-        "content": int(_CONTENTS[scenario.region.content]),
+        "batched_unmap": int(policy.batched_unmap),
+        "content": int(Content[scenario.region.content.name]),
+        "zswap": int(Zswap[settings.zswap.name]),
+        "page_cluster": settings.page_cluster,
+        "vma_readahead": int(settings.vma_readahead),
+        "synchronous": int(device.synchronous),
+        "block_device": int(device.block_device),
         **_tlb_fields("l1", machine.cpu.l1_tlb),
         **_tlb_fields("stlb", machine.cpu.stlb),
     }
@@ -153,11 +216,14 @@ def tlb_columns(machine: Machine) -> int:
     )
 
 
-def pack_steps(scenario: Scenario) -> npt.NDArray[np.void]:
-    """The scenario's steps as the engine takes them; shape (steps,)."""
-    records = np.zeros(len(scenario.steps), dtype=STEPS)
-    for index, step in enumerate(scenario.steps):
-        records[index] = (int(_ACTIONS[step.action]), step.pages_per_2mib)
+def pack_steps(steps: Sequence[Step]) -> npt.NDArray[np.void]:
+    """Steps as the engine takes them; shape (steps,)."""
+    records = np.zeros(len(steps), dtype=STEPS)
+    for record, step in zip(records, steps, strict=True):
+        record["action"] = int(Action[step.action.name])
+        record["racing"] = int(step.racing is not Racing.NONE)
+        for name in _STEP_FIELDS:
+            record[name] = int(getattr(step, name))
     return records
 
 
@@ -170,7 +236,66 @@ def name_counters(counts: npt.NDArray[np.int64]) -> dict[str, int]:
     }
 
 
-def state_bytes(scenario: Scenario) -> int:
-    """Memory that one simulated run of a scenario takes."""
-    per_region = 8 + PAGE_BYTES // 8
-    return scenario.region.count * per_region
+def counters_of(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """The kernel's counters among all counts; the last axis is that of `N_COUNTS`."""
+    return counts[..., COUNTERS:FALLBACKS]
+
+
+def events_of(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """The priced events among all counts."""
+    return counts[..., :COUNTERS]
+
+
+def _named(names: type[IntEnum], base: int, counts: npt.NDArray[np.int64]) -> dict[str, int]:
+    return {name.name.lower(): int(counts[base + name]) for name in names if counts[base + name]}
+
+
+def name_fallbacks(counts: npt.NDArray[np.int64]) -> dict[str, int]:
+    """Reasons why whole-PMD attempts of one step ended in PTE entries, with their number."""
+    return _named(Fallback, FALLBACKS, counts)
+
+
+def name_observed(counts: npt.NDArray[np.int64]) -> dict[str, int]:
+    """What one step's mincore, pagemap or smaps read, in pages."""
+    return _named(Observed, OBSERVED, counts)
+
+
+def name_holds(counts: npt.NDArray[np.int64]) -> dict[str, dict[str, int]]:
+    """Holds of every lock that one step took; lengths are in page-table entries or slot words."""
+    return {
+        lock.name.lower(): {
+            hold.name.lower(): int(counts[HOLDS + lock * N_HOLDS + hold]) for hold in Hold
+        }
+        for lock in Lock
+        if counts[HOLDS + lock * N_HOLDS + Hold.COUNT]
+    }
+
+
+def state_sizes(scenario: Scenario, processes: int, most_bytes: int) -> npt.NDArray[np.int64]:
+    """Sizes of one run's state, as `kernels.engine.run_all` takes them.
+
+    The pools of folios, PTE tables and slot words are as large as a run could ever need, or as
+    `most_bytes` allows; what a run does not use never becomes real memory.
+    """
+    regions, clusters = scenario.region.count, scenario.clusters
+    pages = processes * regions * PAGES_PER_PMD
+    folios = pages + 2 * PAGES_PER_PMD
+    rows = processes * (regions + 1) + clusters + 16
+    share = most_bytes / (folios * FOLIO.itemsize + rows * PAGE_BYTES)
+    if share < 1:
+        folios, rows = max(2048, int(folios * share)), max(64, int(rows * share))
+    swap = scenario.swap
+    return np.array(
+        [regions, clusters, swap.neighbour_slots, swap.free_clusters, processes, folios, rows],
+        dtype=np.int64,
+    )
+
+
+def compact_bytes(scenario: Scenario, processes: int) -> int:
+    """Memory that one run takes before anything is split."""
+    regions, clusters = scenario.region.count, scenario.clusters
+    return (
+        processes * (regions + 1) * PMD.itemsize
+        + regions * FOLIO.itemsize
+        + (clusters + 1) * CLUSTER.itemsize
+    )

@@ -19,11 +19,32 @@ USER_ADDRESS_SPACE_BYTES = 1 << 47  # x86-64 with 4-level page tables
 
 
 class Action(IntEnum):
-    """What a step of a scenario does."""
+    """What a step of a scenario does; the names are those of `specs.step.StepAction`."""
 
     FILL = 0
-    PAGEOUT = 1
-    TOUCH = 2
+    TOUCH = 1
+    PAGEOUT = 2
+    COLD = 3
+    WILLNEED = 4
+    DISCARD = 5
+    FREE = 6
+    COLLAPSE = 7
+    UNMAP = 8
+    PROTECT = 9
+    REMAP = 10
+    MOVE = 11
+    WRITE_PROTECT = 12
+    MINCORE = 13
+    PAGEMAP = 14
+    SMAPS = 15
+    FORK = 16
+    EXIT = 17
+    RECLAIM = 18
+    SWAPOFF = 19
+    KHUGEPAGED = 20
+    SPLIT_FOLIOS = 21
+    MEMORY_FAILURE = 22
+    ZSWAP_WRITEBACK = 23
 
 
 class Content(IntEnum):
@@ -31,6 +52,9 @@ class Content(IntEnum):
 
     HALF_RANDOM = 0
     ZERO = 1
+    RANDOM = 2
+    COMPRESSIBLE = 3
+    ONE_NON_ZERO = 4
 
 
 class SwapEntryLevel(IntEnum):
@@ -40,6 +64,14 @@ class SwapEntryLevel(IntEnum):
     PMD = 1
 
 
+class Zswap(IntEnum):
+    """Whether zswap stores pages, or ever did: large PTE swap-in is over from then on."""
+
+    NEVER = 0
+    ON = 1
+    OFF = 2
+
+
 class RegionState(IntEnum):
     """How one 2 MiB range is held by the page table."""
 
@@ -47,11 +79,77 @@ class RegionState(IntEnum):
     PMD_MAPPED = 1
     PMD_SWAP = 2
     PTE_TABLE = 3
+    PMD_ZERO = 4  # the shared huge zero page
 
 
-# State of one PTE: swapped out, or present as part of a folio of order (state - PTE_PRESENT).
-PTE_SWAP = 0
-PTE_PRESENT = 1
+class PteKind(IntEnum):
+    """What one PTE says."""
+
+    NONE = 0
+    SWAP = 1
+    PRESENT = 2
+    ZERO = 3  # the shared zero page
+
+
+class CacheClass(IntEnum):
+    """What the swap cache holds of the 512 slots behind a PMD swap entry."""
+
+    EMPTY = 0  # nothing: a 2 MiB swap-in may be tried
+    HUGE = 1  # one PMD-sized folio
+    SPLIT = 2  # anything else: split the entry
+
+
+class Fallback(IntEnum):
+    """Why a whole-PMD attempt ended in PTE entries."""
+
+    SPLIT_CACHE = 0
+    NO_ORDER9_PAGE = 1
+    CHARGE_REFUSED = 2
+    SLOT_FREED = 3
+    MIXED_ZERO_STATE = 4
+    ZSWAP = 5
+    NO_FREE_CLUSTER = 6
+    NOT_BLOCK_DEVICE = 7
+    UNALIGNED_OR_PARTIAL = 8
+    WRITE_SHARED = 9
+
+
+N_FALLBACKS = len(Fallback)
+
+
+class Lock(IntEnum):
+    """Locks whose holds are counted."""
+
+    PTE_TABLE = 0  # per-table page-table lock
+    PMD = 1
+    CLUSTER = 2
+
+
+class Hold(IntEnum):
+    """What is kept of the holds of one lock; a hold's length is the entries or words in it."""
+
+    COUNT = 0
+    TOTAL = 1
+    LONGEST = 2
+
+
+N_LOCKS = len(Lock)
+N_HOLDS = len(Hold)
+
+
+class Observed(IntEnum):
+    """What a mincore, pagemap or smaps step reads, in pages."""
+
+    MINCORE_RESIDENT_PAGES = 0
+    PAGEMAP_PRESENT_PAGES = 1
+    PAGEMAP_SWAPPED_PAGES = 2
+    SMAPS_RSS_PAGES = 3
+    SMAPS_SWAP_PAGES = 4
+    SMAPS_PMD_MAPPED_PAGES = 5
+    REFUSED_CALLS = 6  # UFFDIO_MOVE of memory that is shared
+
+
+N_OBSERVED = len(Observed)
 
 
 class Event(IntEnum):
@@ -85,6 +183,27 @@ class Event(IntEnum):
     STLB_HIT = 25
     WALK_PTE = 26
     WALK_PMD = 27
+    SYSTEM_CALL = 28
+    VISIT_PMD = 29
+    VISIT_PTE = 30
+    SET_PTE = 31
+    ZAP_PTE = 32
+    MOVE_PMD = 33
+    LOOKUP_SLOT = 34
+    CLASSIFY_SLOT = 35
+    DUPLICATE_SLOT = 36
+    PUT_SLOT = 37
+    COPY_PAGE = 38
+    TLB_FLUSH = 39
+    SPLIT_FOLIO_PAGE = 40
+    FREE_CACHED_FOLIO = 41
+    COLLAPSE_RANGE = 42
+    ZSWAP_STORE_PAGE = 43
+    ZSWAP_LOAD_PAGE = 44
+    REPORT_PAGE = 45
+    UNMAP_BATCH = 46
+    UNMAP_BATCHED_PTE = 47
+    ANON_FOLIO = 48
 
 
 N_EVENTS = len(Event)
@@ -103,13 +222,36 @@ class Counter(IntEnum):
     THP_SWPOUT = 7
     THP_SWPOUT_PMD = 8
     THP_SPLIT_PMD = 9
-    SWPIN_FALLBACK_2048K = 10
+    THP_SWPOUT_FALLBACK = 10
+    THP_SPLIT_PAGE = 11
+    THP_DEFERRED_SPLIT_PAGE = 12
+    THP_COLLAPSE_ALLOC = 13
+    THP_SCAN_EXCEED_SWAP_PTE = 14
+    THP_SCAN_EXCEED_SHARE_PTE = 15
+    SWAP_RA = 16
+    SWAP_RA_HIT = 17
+    ZSWPIN = 18
+    ZSWPOUT = 19
+    ZSWPWB = 20
 
 
-# hugepages-<size>kB/stats/swpin and /swpout for orders 1 to 9 stand at these bases plus the order.
-SWPIN_BASE = 10
-SWPOUT_BASE = 19
-N_COUNTERS = 29
+class OrderCounter(IntEnum):
+    """Statistics that the kernel keeps for each folio order from 1 to 9."""
+
+    SWPIN = 0
+    SWPIN_FALLBACK = 1
+    SWPIN_FALLBACK_CHARGE = 2
+    SWPOUT = 3
+    SWPOUT_FALLBACK = 4
+    ZSWPOUT = 5
+    ANON_FAULT_ALLOC = 6
+    SPLIT = 7
+    SPLIT_DEFERRED = 8
+
+
+# Counter of statistic s of order o stands at ORDER_BASE + s * PMD_ORDER + o - 1.
+ORDER_BASE = len(Counter)
+N_COUNTERS = ORDER_BASE + len(OrderCounter) * PMD_ORDER
 
 
 def hugepage_directory(order: int) -> str:
@@ -118,13 +260,10 @@ def hugepage_directory(order: int) -> str:
 
 
 def _counter_names() -> tuple[str, ...]:
-    names = [""] * N_COUNTERS
-    for counter in Counter:
-        names[counter] = counter.name.lower()
-    names[Counter.SWPIN_FALLBACK_2048K] = f"{hugepage_directory(PMD_ORDER)}/stats/swpin_fallback"
-    for order in range(1, PMD_ORDER + 1):
-        names[SWPIN_BASE + order] = f"{hugepage_directory(order)}/stats/swpin"
-        names[SWPOUT_BASE + order] = f"{hugepage_directory(order)}/stats/swpout"
+    names = [counter.name.lower() for counter in Counter]
+    for statistic in OrderCounter:
+        for order in range(1, PMD_ORDER + 1):
+            names.append(f"{hugepage_directory(order)}/stats/{statistic.name.lower()}")
     return tuple(names)
 
 

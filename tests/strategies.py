@@ -11,7 +11,8 @@ from typing import Any
 import attrs
 from hypothesis import strategies as st
 
-from perfmodel.constants import PMD_BYTES
+from perfmodel.constants import PAGES_PER_PMD, PMD_BYTES
+from perfmodel.specs.callers import CALLERS, Caller
 from perfmodel.specs.catalog import load_machine
 from perfmodel.specs.device import DeviceKind, SwapDevice
 from perfmodel.specs.machine import (
@@ -26,8 +27,15 @@ from perfmodel.specs.machine import (
 )
 from perfmodel.specs.policy import MTHP_SIZES_KIB, SIMULATED_ENTRIES, Policy, mthp_order
 from perfmodel.specs.quantity import How, Quantity
-from perfmodel.specs.scenario import PageContent, Region, Scenario
-from perfmodel.specs.step import Step, StepAction
+from perfmodel.specs.scenario import (
+    PageContent,
+    Region,
+    Scenario,
+    Settings,
+    SwapSpace,
+    Zswap,
+)
+from perfmodel.specs.step import Racing, Step, StepAction
 
 texts = st.text(
     st.characters(codec="utf-8", exclude_categories=("Cs",)), min_size=1, max_size=12
@@ -84,7 +92,15 @@ def tlb_levels(draw: st.DrawFn, most_sets: int = 7, most_ways: int = 5) -> TlbLe
 
 cpus = _priced(Cpu, l1_tlb=tlb_levels(), stlb=tlb_levels())
 kernel_costs = _priced(KernelCosts)
-devices = _priced(SwapDevice, name=names, kind=st.sampled_from(DeviceKind), algorithm=texts)
+device_kinds = st.sampled_from(DeviceKind)
+devices = device_kinds.flatmap(
+    lambda kind: _priced(
+        SwapDevice,
+        name=names,
+        kind=st.just(kind),
+        algorithm=texts if kind is DeviceKind.ZRAM else st.just(""),
+    )
+)
 host_matches = st.builds(
     HostMatch,
     vendor=texts,
@@ -138,6 +154,7 @@ policies = st.builds(
     swapin_order=mthp_orders,
     order9_failure=order9_failures,
     lazy_page_table_deposit=st.booleans(),
+    batched_unmap=st.booleans(),
 )
 
 regions = st.builds(
@@ -148,16 +165,128 @@ regions = st.builds(
 pages_touched = st.sampled_from([1, 2, 3, 16, 511, 512]) | st.integers(1, 512)
 
 
-def _step(name: str, action: StepAction, pages: int) -> Step:
-    return Step(name, action, pages) if action is StepAction.TOUCH else Step(name, action)
+_PROCESSES = st.sampled_from([0, 0, 1, 1, 2, 3])
+_SHIFTS = st.sampled_from([0, 0, 1, 256, 511]) | st.integers(0, 511)
+_EDGES = st.sampled_from([0, 1, 3, 128, 255, 256, 257, 511, 512]) | st.integers(0, PAGES_PER_PMD)
+_PARTS = st.one_of(
+    st.just((0, PAGES_PER_PMD)),
+    st.tuples(_EDGES, _EDGES)
+    .filter(lambda edges: edges[0] != edges[1])
+    .map(lambda edges: (min(edges), abs(edges[0] - edges[1]))),
+)
+# What turns memory over most often; the others once each.
+_ACTIONS = st.sampled_from(
+    [
+        *(action for action in StepAction if action is not StepAction.FILL),
+        *[StepAction.TOUCH, StepAction.PAGEOUT] * 6,
+        *[StepAction.FORK] * 4,
+        *[StepAction.RECLAIM, StepAction.PROTECT, StepAction.WILLNEED],
+    ]
+)
 
 
-steps = st.builds(_step, names, st.sampled_from(StepAction), pages_touched)
+# Most of what is worth seeing happens to memory that is swapped out, and then shared.
+_BEGINNINGS = st.sampled_from(
+    [
+        (),
+        (StepAction.PAGEOUT,),
+        (StepAction.PAGEOUT, StepAction.RECLAIM),
+        (StepAction.PAGEOUT, StepAction.SPLIT_FOLIOS),
+        (StepAction.PAGEOUT, StepAction.WILLNEED),
+        (StepAction.PAGEOUT, StepAction.FORK),
+        (StepAction.FORK, StepAction.RECLAIM),
+    ]
+)
+
+
+@st.composite
+def later_steps(draw: st.DrawFn, name: str = "step", action: StepAction | None = None) -> Step:
+    """Any one step but a fill, with everything that belongs to its action."""
+    action = draw(_ACTIONS) if action is None else action
+    given_fields: dict[str, Any] = {}
+    if not action.of_the_system:
+        given_fields["process"] = draw(_PROCESSES)
+    if action.takes_part:
+        given_fields["first_page"], given_fields["page_count"] = draw(_PARTS)
+    if action is StepAction.TOUCH:
+        given_fields["pages_per_2mib"] = draw(pages_touched)
+        given_fields["write"] = draw(st.booleans())
+        given_fields["racing"] = draw(st.sampled_from([Racing.NONE, Racing.NONE, Racing.UNMAP]))
+    elif action is StepAction.PROTECT:
+        given_fields["writable"] = draw(st.booleans())
+    elif action in (StepAction.REMAP, StepAction.MOVE):
+        given_fields["shift_pages"] = draw(_SHIFTS)
+    elif action is StepAction.PAGEOUT:
+        given_fields["refuse_write"] = draw(st.sampled_from([False, False, True]))
+    return Step(name, action, **given_fields)
+
+
+steps = st.builds(Step, names, st.just(StepAction.FILL)) | names.flatmap(later_steps)
+_probabilities = st.sampled_from([0.0, 0.0, 1.0]) | st.floats(0, 1, allow_subnormal=False)
+scenario_settings = st.builds(
+    Settings,
+    page_cluster=st.integers(0, 5),
+    vma_readahead=st.booleans(),
+    zswap=st.sampled_from(Zswap),
+    order9_failure=_probabilities,
+    charge_failure=_probabilities,
+)
+
+
+@st.composite
+def swap_spaces(draw: st.DrawFn, most_clusters: int = 12) -> SwapSpace:
+    """As large as the region needs, or so small that it may run full, with or without others."""
+    clusters = draw(st.just(0) | st.integers(1, most_clusters))
+    neighbour = draw(st.sampled_from([0, 1, 256, 511, 512]) | st.integers(0, 512))
+    if not clusters or not neighbour:
+        return SwapSpace(clusters)
+    return SwapSpace(clusters, draw(st.integers(0, clusters)), neighbour)
+
+
+def _fits(scenario: Scenario, step: Step) -> Step | None:
+    """The step as it can follow on the scenario, or None if it cannot at all.
+
+    A process that is not there gives way to the program itself, and a write that is not allowed to
+    a read.
+    """
+    for weaker in ({}, {"process": 0}, {"write": False, "refuse_write": False}):
+        step = attrs.evolve(step, **weaker)
+        try:
+            attrs.evolve(scenario, steps=(*scenario.steps, step))
+        except ValueError:
+            continue
+        return step
+    return None
 
 
 @st.composite
 def scenarios(draw: st.DrawFn, most_steps: int = 6) -> Scenario:
-    """Fill, then page-outs and touches in any order."""
+    """Fill, then anything that the story allows, in any order."""
+    scenario = Scenario(
+        name="generated",
+        description="generated",
+        region=draw(regions),
+        steps=(Step("fill", StepAction.FILL),),
+        held_out=draw(st.booleans()),
+        swap=draw(st.just(SwapSpace()) | swap_spaces()),
+        settings=draw(st.just(Settings()) | scenario_settings),
+    )
+    begun = draw(_BEGINNINGS)[: most_steps - 1]
+    room = most_steps - 1 - len(begun)
+    later = [
+        *(Step("begun", action) for action in begun),
+        *draw(st.lists(later_steps(), min_size=min(1, room), max_size=room)),
+    ]
+    for index, step in enumerate(later):
+        fitting = _fits(scenario, attrs.evolve(step, name=f"s{index}"))
+        if fitting is not None:
+            scenario = attrs.evolve(scenario, steps=(*scenario.steps, fitting))
+    return scenario
+
+
+@st.composite
+def plain_scenarios(draw: st.DrawFn, most_steps: int = 6) -> Scenario:
+    """Fill, then page-outs and touches of one process in any order, on a fresh device."""
     actions = st.sampled_from([StepAction.PAGEOUT, StepAction.TOUCH])
     later = draw(st.lists(st.tuples(actions, pages_touched), max_size=most_steps - 1))
     return Scenario(
@@ -166,7 +295,10 @@ def scenarios(draw: st.DrawFn, most_steps: int = 6) -> Scenario:
         region=draw(regions),
         steps=(
             Step("fill", StepAction.FILL),
-            *(_step(f"s{index}", action, pages) for index, (action, pages) in enumerate(later)),
+            *(
+                Step(f"s{index}", action, pages if action is StepAction.TOUCH else PAGES_PER_PMD)
+                for index, (action, pages) in enumerate(later)
+            ),
         ),
         held_out=draw(st.booleans()),
     )
@@ -186,7 +318,10 @@ FOR_CLASS: dict[type, st.SearchStrategy[Any]] = {
     Policy: policies,
     Region: regions,
     Step: steps,
+    SwapSpace: swap_spaces(),
+    Settings: scenario_settings,
     Scenario: scenarios(),
+    Caller: st.sampled_from(CALLERS),
 }
 
 # Cases of the engine

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import lsq_linear
 
-from perfmodel.abi import event_quantities
+from perfmodel.abi import event_quantities, events_of
 from perfmodel.constants import Event
 from perfmodel.errors import InputError, Problem
 from perfmodel.models.prices import price_name
@@ -87,7 +87,10 @@ def _standard_error(repetitions: _Floats, generator: np.random.Generator) -> flo
 
 
 def observe(
-    runs: list[list[Result]], arms: list[tuple[str, str]], machine: Machine
+    runs: list[list[Result]],
+    arms: list[tuple[str, str]],
+    machine: Machine,
+    device: SwapDevice,
 ) -> list[Observation]:
     """Observations of the given arms from several runs, with the events of each.
 
@@ -98,13 +101,16 @@ def observe(
     arms : list of (scenario name, entry)
     machine : Machine
         Its TLBs decide how many walks there are.
+    device : SwapDevice
+        Its kind decides what is read ahead and cached.
     """
     generator = np.random.Generator(np.random.Philox(0))
     observations = []
     for name, entry in arms:
         scenario = load_scenario(name)
         policy = load_policy("pmd" if entry.endswith("pmd") else entry)
-        _, events, _ = count_events(scenario, machine, policy, range(1, 2))
+        counts, _ = count_events(scenario, machine, policy, device.kind, range(1, 2))
+        events = events_of(counts)
         found = [r for run in runs for r in run if (r.scenario, r.entry) == (name, entry)]
         if not found:
             raise InputError(Problem(f"has no measurement of {name} with {entry}", key="evidence"))

@@ -20,7 +20,8 @@ from perfmodel.specs.catalog import load_device, load_scenario, names
 from perfmodel.specs.device import SwapDevice
 from perfmodel.specs.machine import Machine
 from perfmodel.specs.policy import MEASURED_ENTRIES, SHMEM_ENTRY
-from perfmodel.specs.scenario import Scenario
+from perfmodel.specs.scenario import Scenario, Settings, SwapSpace
+from perfmodel.specs.step import Racing, StepAction
 
 # A memfd THP is filled and swapped out by other code than an anonymous one; what makes it a
 # stand-in for a PMD swap entry is how it comes back.
@@ -166,10 +167,30 @@ def judge(machine: Machine, device: SwapDevice, measured: list[Result]) -> Valid
     return Validation(machine.name, tuple(runs))
 
 
+_ROUND_TRIP = (StepAction.FILL, StepAction.PAGEOUT, StepAction.TOUCH)
+
+
+def is_round_trip(scenario: Scenario) -> bool:
+    """Whether one process swaps memory out and reads it back, under settings as they are."""
+    usual = scenario.settings == Settings() and scenario.swap == SwapSpace()
+    return usual and all(
+        step.action in _ROUND_TRIP
+        and not step.write
+        and not step.refuse_write
+        and step.racing is Racing.NONE
+        for step in scenario.steps
+    )
+
+
 def find_scenarios(folder: Path | None) -> list[Scenario]:
-    """All scenarios of a folder, or the installed ones."""
+    """All scenarios of a folder, or the installed round trips.
+
+    The other installed scenarios show how PMD swap entries fall back: some of it no live kernel can
+    be made to do, and a memfd THP does not stand in for it.
+    """
     if folder is None:
-        return [load_scenario(name) for name in names("scenario")]
+        installed = [load_scenario(name) for name in names("scenario")]
+        return [scenario for scenario in installed if is_round_trip(scenario)]
     if not folder.is_dir():
         raise InputError(Problem("is no folder", file=str(folder), key="scenarios"))
     paths = sorted(folder.glob("*.toml"))

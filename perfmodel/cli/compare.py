@@ -27,7 +27,7 @@ from perfmodel.models.simulated import DEFAULT_DRAWS
 from perfmodel.results.result import Result
 from perfmodel.specs.catalog import load_device, load_scenario
 from perfmodel.specs.device import SwapDevice
-from perfmodel.specs.policy import SHMEM_ENTRY
+from perfmodel.specs.policy import SHMEM_ENTRY, VARIANT_POLICIES
 from perfmodel.specs.scenario import Scenario
 from perfmodel.studies import compare as study
 
@@ -59,7 +59,7 @@ def compare(
     device
         Name or path of a swap device.
     entries
-        Arms, separated by commas: pte, mthp-16k to mthp-1024k, pmd.
+        Arms, separated by commas: pte, mthp-16k to mthp-1024k, pmd; pte-batched, pmd-lazy.
     measured
         Whether to measure the same arms on this machine: no; auto, where the machine allows it;
         yes, or fail with what is missing. Measuring needs root.
@@ -118,6 +118,12 @@ def _measure(
     repetitions: int,
 ) -> list[Result]:
     """The arms that can be measured; a stock kernel's stand-in where it has no PMD swap entry."""
+    for entry in entries:
+        if entry in VARIANT_POLICIES:
+            say(f"{entry} exists only in the model and is not measured")
+    entries = [entry for entry in entries if entry not in VARIANT_POLICIES]
+    if not entries:
+        return []
     put_back_left_over(report=say)
     found = capabilities()
     if "pmd" in entries and missing_for("pmd", found) and not missing_for(SHMEM_ENTRY, found):

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Annotated, Any
 
 import attrs
+from cyclopts import Parameter
 
+from perfmodel.cli.common import print_json
 from perfmodel.errors import InputError, Problem
 from perfmodel.specs import catalog
+from perfmodel.specs.io import to_table
 from perfmodel.specs.quantity import Quantity
 
+_MECHANISM = "mechanism"
 _LOADERS: dict[str, Callable[[str], Any]] = {
     "machine": catalog.load_machine,
     "device": catalog.load_device,
@@ -19,22 +23,43 @@ _LOADERS: dict[str, Callable[[str], Any]] = {
 }
 
 
-def show(name: str | None = None) -> None:
+def show(name: str | None = None, *, json: Annotated[bool, Parameter(negative=())] = False) -> None:
     """List what is installed, or show one machine, device or scenario with all its sources.
 
     Parameters
     ----------
     name
-        Name or path of a machine, device or scenario.
+        Name or path of a machine, device or scenario; or mechanism: what every caller in the kernel
+        does with a swapped-out 2 MiB range.
+    json
+        Print one JSON document.
     """
     if name is None:
-        lines = []
-        for kind, load in _LOADERS.items():
-            lines.append(f"{kind}s")
-            lines += [f"  {n:26s} {load(n).description}" for n in catalog.names(kind)]
-        sys.stdout.write("\n".join(lines) + "\n")
+        _list(json=json)
+    elif name == _MECHANISM:
+        from perfmodel.cli.mechanism import show_mechanism
+
+        show_mechanism(json=json)
+    elif json:
+        print_json(to_table(_find(name)))
+    else:
+        sys.stdout.write("\n".join(_lines(_find(name))) + "\n")
+
+
+def _list(*, json: bool) -> None:
+    found = {
+        f"{kind}s": {n: load(n).description for n in catalog.names(kind)}
+        for kind, load in _LOADERS.items()
+    }
+    if json:
+        print_json(found)
         return
-    sys.stdout.write("\n".join(_lines(_find(name))) + "\n")
+    lines = []
+    for kinds, descriptions in found.items():
+        lines.append(kinds)
+        lines += [f"  {n:26s} {description}" for n, description in descriptions.items()]
+    lines += [_MECHANISM, "  what every caller does with a swapped-out 2 MiB range"]
+    sys.stdout.write("\n".join(lines) + "\n")
 
 
 def _find(name: str) -> Any:
@@ -61,6 +86,8 @@ def _by_path(name: str) -> Any:
 def _lines(spec: Any, indent: str = "") -> Iterator[str]:
     for attribute in attrs.fields(type(spec)):
         value = getattr(spec, attribute.name)
+        if _is_default(attribute, value):
+            continue
         if isinstance(value, Quantity):
             spread = f" +- {value.spread:.4g}" if value.spread else ""
             unit = "" if value.unit == "1" else f" {value.unit}"
@@ -85,5 +112,17 @@ def _lines(spec: Any, indent: str = "") -> Iterator[str]:
 def _short(value: Any) -> str:
     if not attrs.has(type(value)):
         return str(value)
-    pairs = attrs.asdict(value).items()
+    pairs = (
+        (attribute.name, getattr(value, attribute.name))
+        for attribute in attrs.fields(type(value))
+        if not _is_default(attribute, getattr(value, attribute.name))
+    )
     return ", ".join(f"{name} {inner}" for name, inner in pairs)
+
+
+def _is_default(attribute: attrs.Attribute[Any], value: Any) -> bool:
+    """Whether a file that does not say it means the same."""
+    default: Any = attribute.default
+    if hasattr(default, "factory"):
+        default = default.factory()
+    return bool(value == default)

@@ -35,7 +35,7 @@ def simulate(
     device
         Name or path of a swap device.
     entry
-        pte, mthp-16k to mthp-1024k, or pmd.
+        pte, mthp-16k to mthp-1024k or pmd; pte-batched or pmd-lazy.
     parameter
         A parameter of the scenario as name=value; may be repeated.
     order9_failure

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from perfmodel.cli.common import print_json
+from perfmodel.report.notes import step_notes
 from perfmodel.results.result import Result
 
 
@@ -25,9 +26,10 @@ def print_result(result: Result, *, json: bool) -> None:
         parts = {part: time for part, time in step.breakdown_ns.items() if time > 0}
         for part, time in sorted(parts.items(), key=lambda item: -item[1]):
             share = time / step.elapsed_ns
-            lines.append(f"    {part.replace('_', ' '):16s} {time / scale:10.1f} us  {share:4.0%}")
+            lines.append(f"    {part.replace('_', ' '):18s} {time / scale:10.1f} us  {share:4.0%}")
         moved = [f"{name} +{count}" for name, count in step.counters.items() if count]
         lines.append(f"    {', '.join(moved) or 'no counter moved'}")
+        lines += [f"    {line}" for line in step_notes(step)]
     lines.append("")
     lines.append("mapping at the end: " + _mapping(result))
     sys.stdout.write("\n".join(lines) + "\n")

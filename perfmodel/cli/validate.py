@@ -33,7 +33,7 @@ def validate(
     device
         Name of the swap device.
     scenarios
-        Folder of scenarios; the installed ones without it.
+        Folder of scenarios; the installed round trips without it.
     repetitions
         Counted repetitions of each arm.
     evidence

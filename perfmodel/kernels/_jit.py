@@ -48,6 +48,20 @@ def kernel(function):
     return numba.njit(**_OPTIONS)(function)
 
 
+# What only kernels call needs no entry from Python, and half of the compile time goes into those.
+_INNER = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+
+
+def inner_kernel(function):
+    """The same for what only other kernels call."""
+    return numba.njit(**_INNER, **_OPTIONS)(function)
+
+
+def inline_kernel(function):
+    """The same for a few lines that are called everywhere: they become part of their callers."""
+    return numba.njit(forceinline=True, **_INNER, **_OPTIONS)(function)
+
+
 def driver(function):
     """Compile the outermost driver of a sweep: its `prange` loop runs one record per turn."""
     return numba.njit(parallel=True, **_OPTIONS)(function)

@@ -3,130 +3,312 @@
 import numpy as np
 
 from perfmodel.constants import (
-    N_COUNTERS,
-    N_EVENTS,
     N_MAPPING,
     PAGE_BYTES,
     PAGES_PER_PMD,
     PMD_BYTES,
-    PTE_SWAP,
     PTE_TABLE_BYTES,
     Action,
+    Counter,
     Event,
+    Fallback,
     Mapping,
+    PteKind,
     RegionState,
 )
-from perfmodel.kernels._jit import driver, kernel, prange
-from perfmodel.kernels.swap import fill_region, page_out_region, swap_in
-from perfmodel.kernels.tlb import flush, forget_range, translate
+from perfmodel.kernels import layout
+from perfmodel.kernels._jit import driver, inner_kernel, kernel, prange
+from perfmodel.kernels.advice import pageout_chunk, willneed_chunk
+from perfmodel.kernels.background import (
+    memory_failure,
+    reclaim,
+    split_folios,
+    swapoff,
+    zswap_writeback,
+)
+from perfmodel.kernels.collapse import collapse_range
+from perfmodel.kernels.faults import handle_fault, needs_fault, new_thp
+from perfmodel.kernels.layout import (
+    ALIVE,
+    ARMED,
+    COUNTERS,
+    DIRTY,
+    FALLBACKS,
+    READAHEAD_HITS,
+    UNMAPPED_PAGE,
+    Cell,
+    Memory,
+)
+from perfmodel.kernels.looks import mincore_chunk, pagemap_chunk, smaps_chunk
+from perfmodel.kernels.slots import add_neighbour, fresh_device
+from perfmodel.kernels.spaces import fork, move, protect_chunk, remap, write_protect_chunk
+from perfmodel.kernels.tables import (
+    is_alive,
+    pmd_flags,
+    pmd_kind,
+    pmd_number,
+    pmd_value,
+    process_cell,
+    set_pmd,
+    shift_of,
+    word_kind,
+)
+from perfmodel.kernels.tlb import flush, translate
+from perfmodel.kernels.zap import drop_empty_table, end_call, free_chunk, unmap_pages, zap_chunk
+
+_RACED_FIRST = PAGES_PER_PMD // 2
 
 
 @kernel
-def touch_region(
-    parameters, step_index, region, pages_touched, region_state, pte_state, tlb, counters, events
-):
-    """Read one word in each of `pages_touched` pages, evenly spread over the range, in order.
+def prepare(m, regions, clusters, neighbour_slots, free_clusters):
+    """A process with an empty region, and the swap device as the scenario finds it."""
+    m.state[:] = 0
+    m.state[Cell.REGIONS] = regions
+    m.state[Cell.RANGES] = regions + 1
+    m.state[Cell.CLUSTERS] = clusters
+    m.state[Cell.PROCESSES] = 1
+    m.state[Cell.FREE_FOLIO] = -1
+    m.state[Cell.FREE_ROW] = -1
+    m.state[Cell.SLOT_READAHEAD_HITS] = 4
+    m.state[process_cell(np.int64(0)) + ALIVE] = 1
+    m.state[process_cell(np.int64(0)) + READAHEAD_HITS] = 4
+    for span in range(regions + 1):
+        set_pmd(m, span, np.int64(RegionState.NONE.value), np.int64(0), np.int64(-1))
+        m.pmds[span]["protection"] = 0
+    m.pmds[regions]["protection"] = UNMAPPED_PAGE
+    flush(m.tlb)
+    fresh_device(m)
+    if neighbour_slots > 0:
+        add_neighbour(m, neighbour_slots, free_clusters)
 
-    A page that a fault of this step brought in is still in the caches (the codec wrote it), every
-    other access goes to memory.
-    Allocates: no. Mutates: region_state, pte_state, tlb, counters, events.
-    """
-    cached_until = -1
-    for turn in range(pages_touched):
-        page = turn * PAGES_PER_PMD // pages_touched
-        number = region * PAGES_PER_PMD + page
-        state = region_state[region]
-        absent = state == RegionState.PMD_SWAP or (
-            state == RegionState.PTE_TABLE and pte_state[region, page] == PTE_SWAP
-        )
-        if absent:
-            # The walk that found the swap entry; it leaves nothing in the TLB.
-            if state == RegionState.PMD_SWAP:
-                events[Event.WALK_PMD] += 1
-            else:
-                events[Event.WALK_PTE] += 1
-            order = swap_in(
-                parameters, step_index, region, page, region_state, pte_state, counters, events
-            )
-            cached_until = (page >> order << order) + (1 << order)
-        huge = 1 if region_state[region] == RegionState.PMD_MAPPED else 0
-        translate(parameters, tlb, number, huge, events)
-        if page < cached_until:
-            events[Event.ACCESS_CACHED] += 1
+
+@inner_kernel
+def _race(m, process, span):
+    """Another thread discards half of a range whose PMD swap entry a fault has just read."""
+    zap_chunk(m, process, span, np.int64(_RACED_FIRST), np.int64(PAGES_PER_PMD))
+    end_call(m)
+    m.counts[FALLBACKS + Fallback.SLOT_FREED] += 1
+
+
+@inner_kernel
+def access(m, process, number, write, racing):
+    """One access to a page: the walk, the fault, the translation, the data."""
+    q = pmd_number(m, process, number // PAGES_PER_PMD)
+    entry = number % PAGES_PER_PMD
+    while needs_fault(m, q, entry, write):
+        # The walk that found nothing to use; it leaves nothing in the TLB.
+        kind = pmd_kind(m, q)
+        if kind == RegionState.PTE_TABLE:
+            m.counts[Event.WALK_PTE] += 1
         else:
-            events[Event.ACCESS_MEMORY] += 1
-
-
-@kernel
-def run_step(parameters, steps, step_index, region_state, pte_state, tlb, counters, events):
-    """One step over all ranges. Allocates: no. Mutates: everything but parameters and steps."""
-    action = steps[step_index]["action"]
-    for region in range(region_state.shape[0]):
-        if action == Action.FILL:
-            fill_region(parameters, region, region_state, counters, events)
-        elif action == Action.PAGEOUT:
-            page_out_region(parameters, region, region_state, pte_state, counters, events)
-            forget_range(tlb, region)
+            m.counts[Event.WALK_PMD] += 1
+        if racing == 1 and kind == RegionState.PMD_SWAP:
+            m.counts[Event.FAULT] += 1
+            m.counts[COUNTERS + Counter.PGFAULT] += 1
+            _race(m, process, number // PAGES_PER_PMD)
         else:
-            touch_region(
-                parameters,
-                step_index,
-                region,
-                steps[step_index]["pages_per_2mib"],
-                region_state,
-                pte_state,
-                tlb,
-                counters,
-                events,
-            )
+            handle_fault(m, process, q, entry, write)
+    huge = 0 if pmd_kind(m, q) == RegionState.PTE_TABLE else 1
+    translate(m.parameters, m.tlb, q * PAGES_PER_PMD + entry, np.int64(huge), m.counts)
+    if number < m.state[Cell.WARM_UNTIL]:
+        m.counts[Event.ACCESS_CACHED] += 1
+    else:
+        m.counts[Event.ACCESS_MEMORY] += 1
+
+
+@inner_kernel
+def touch(m, step):
+    """Access evenly spread pages of the part of every 2 MiB, in order."""
+    process = step["process"]
+    count = min(step["pages_per_2mib"], step["page_count"])
+    first = step["first_page"] + shift_of(m, process)
+    for region in range(m.state[Cell.REGIONS]):
+        m.state[Cell.WARM_UNTIL] = 0
+        for turn in range(count):
+            page = turn * step["page_count"] // count
+            number = region * PAGES_PER_PMD + first + page
+            access(m, process, number, step["write"], step["racing"])
+
+
+@inner_kernel
+def fill(m):
+    """First write to every 2 MiB: one fault brings a cleared THP, then 512 pages are written."""
+    for span in range(m.state[Cell.REGIONS]):
+        m.counts[Event.FAULT] += 1
+        m.counts[COUNTERS + Counter.PGFAULT] += 1
+        new_thp(m, np.int64(0), span, np.int64(1))
+        m.pmds[span]["flags"] = pmd_flags(m, span) | DIRTY
+        m.counts[Event.WRITE_PAGE] += PAGES_PER_PMD
+
+
+@inner_kernel
+def _act_on_chunk(m, step, span, first, end):
+    """What a call does to its part of one range."""
+    action = step["action"]
+    process = step["process"]
+    if action == Action.PAGEOUT:
+        pageout_chunk(m, process, span, first, end, np.int64(0))
+    elif action == Action.COLD:
+        pageout_chunk(m, process, span, first, end, np.int64(1))
+    elif action == Action.WILLNEED:
+        willneed_chunk(m, process, span, first, end)
+    elif action == Action.DISCARD:
+        zap_chunk(m, process, span, first, end)
+        if end - first == PAGES_PER_PMD:
+            drop_empty_table(m, process, span)
+    elif action == Action.UNMAP:
+        zap_chunk(m, process, span, first, end)
+        unmap_pages(m, process, span, first, end)
+    elif action == Action.EXIT:
+        zap_chunk(m, process, span, first, end)
+        drop_empty_table(m, process, span)
+    elif action == Action.FREE:
+        free_chunk(m, process, span, first, end)
+    elif action == Action.PROTECT:
+        protect_chunk(m, process, span, first, end, 1 - step["writable"])
+    elif action == Action.WRITE_PROTECT:
+        write_protect_chunk(m, process, span, first, end)
+    elif action == Action.MINCORE:
+        mincore_chunk(m, process, span, first, end)
+    elif action == Action.PAGEMAP:
+        pagemap_chunk(m, process, span, first, end)
+    elif action == Action.SMAPS:
+        smaps_chunk(m, process, span, first, end)
+
+
+@inner_kernel
+def _call(m, step, number, end):
+    """One call over the pages from `number` to `end`, range by range."""
+    if step["action"] != Action.EXIT:
+        m.counts[Event.SYSTEM_CALL] += 1
+    while number < end:
+        span = number // PAGES_PER_PMD
+        first = number % PAGES_PER_PMD
+        last = min(PAGES_PER_PMD, first + end - number)
+        _act_on_chunk(m, step, span, first, last)
+        number += last - first
+    end_call(m)
+
+
+@inner_kernel
+def _calls(m, step):
+    """The whole of the region is one call; a part is one call for every 2 MiB."""
+    shift = shift_of(m, step["process"])
+    regions = m.state[Cell.REGIONS]
+    if step["page_count"] == PAGES_PER_PMD:
+        _call(m, step, shift, shift + regions * PAGES_PER_PMD)
+        return
+    for region in range(regions):
+        number = shift + region * PAGES_PER_PMD + step["first_page"]
+        _call(m, step, number, number + step["page_count"])
+
+
+@inner_kernel
+def _collapse(m, process, by_call):
+    for span in range(m.state[Cell.RANGES]):
+        number = span * PAGES_PER_PMD
+        shift = shift_of(m, process)
+        end = shift + m.state[Cell.REGIONS] * PAGES_PER_PMD
+        if number >= shift and number + PAGES_PER_PMD <= end:
+            collapse_range(m, process, span, by_call)
+    end_call(m)
+
+
+@inner_kernel
+def _act(m, step):
+    """A step that is no touch and no call over a part."""
+    action = step["action"]
+    process = step["process"]
+    if action == Action.FILL:
+        fill(m)
+    elif action == Action.FORK:
+        fork(m, process)
+        end_call(m)
+    elif action == Action.REMAP:
+        m.counts[Event.SYSTEM_CALL] += 1
+        remap(m, process, step["shift_pages"])
+        end_call(m)
+    elif action == Action.MOVE:
+        m.counts[Event.SYSTEM_CALL] += 1
+        move(m, process, step["shift_pages"])
+        end_call(m)
+    elif action == Action.COLLAPSE:
+        m.counts[Event.SYSTEM_CALL] += 1
+        _collapse(m, process, np.int64(1))
+    elif action == Action.KHUGEPAGED:
+        for other in range(m.state[Cell.PROCESSES]):
+            if is_alive(m, other):
+                _collapse(m, other, np.int64(0))
+    elif action == Action.RECLAIM:
+        reclaim(m)
+    elif action == Action.SWAPOFF:
+        swapoff(m)
+    elif action == Action.SPLIT_FOLIOS:
+        split_folios(m, step["first_page"], step["first_page"] + step["page_count"])
+    elif action == Action.MEMORY_FAILURE:
+        memory_failure(m, step["first_page"])
+    elif action == Action.ZSWAP_WRITEBACK:
+        zswap_writeback(m, step["first_page"], step["first_page"] + step["page_count"])
 
 
 @kernel
-def describe_mapping(parameters, region_state, pte_state, mapping):
-    """What is mapped how, summed over all ranges. Allocates: no. Mutates: mapping."""
-    for region in range(region_state.shape[0]):
-        state = region_state[region]
-        if state == RegionState.NONE:
+def run_step(m, step):
+    """One step. Allocates: no. Mutates: everything in `m` but the parameters."""
+    action = step["action"]
+    m.state[Cell.REFUSE_WRITE] = step["refuse_write"]
+    if action == Action.TOUCH:
+        touch(m, step)
+    elif (
+        action == Action.PAGEOUT
+        or action == Action.COLD
+        or action == Action.WILLNEED
+        or action == Action.DISCARD
+        or action == Action.FREE
+        or action == Action.UNMAP
+        or action == Action.PROTECT
+        or action == Action.WRITE_PROTECT
+        or action == Action.MINCORE
+        or action == Action.PAGEMAP
+        or action == Action.SMAPS
+        or action == Action.EXIT
+    ):
+        if action == Action.WRITE_PROTECT:
+            m.state[process_cell(step["process"]) + ARMED] = 1
+        _calls(m, step)
+        if action == Action.EXIT:
+            m.state[process_cell(step["process"]) + ALIVE] = 0
+    else:
+        _act(m, step)
+    m.state[Cell.STEP] += 1
+
+
+@kernel
+def describe_mapping(m, mapping):
+    """What process 0 maps how. Allocates: no. Mutates: mapping."""
+    for span in range(m.state[Cell.RANGES]):
+        kind = pmd_kind(m, span)
+        if kind == RegionState.NONE:
             continue
-        if state == RegionState.PTE_TABLE:
+        if kind == RegionState.PTE_TABLE:
             mapping[Mapping.PAGE_TABLE_BYTES] += PTE_TABLE_BYTES
-            for page in range(PAGES_PER_PMD):
-                if pte_state[region, page] == PTE_SWAP:
+            row = pmd_value(m, span)
+            for entry in range(PAGES_PER_PMD):
+                kind = word_kind(m.rows[row, entry])
+                if kind == PteKind.SWAP:
                     mapping[Mapping.PTE_SWAP_ENTRIES] += 1
-                else:
+                elif kind == PteKind.PRESENT:
                     mapping[Mapping.PTE_MAPPED_BYTES] += PAGE_BYTES
             continue
-        if parameters["lazy_page_table_deposit"] == 0:
+        if m.parameters["lazy_page_table_deposit"] == 0:
             mapping[Mapping.PAGE_TABLE_BYTES] += PTE_TABLE_BYTES
-        if state == RegionState.PMD_MAPPED:
+        if kind == RegionState.PMD_MAPPED:
             mapping[Mapping.PMD_MAPPED_BYTES] += PMD_BYTES
-        else:
+        elif kind == RegionState.PMD_SWAP:
             mapping[Mapping.PMD_SWAP_ENTRIES] += 1
 
 
-@kernel
-def run(parameters, steps, region_state, pte_state, tlb, counters, events, mapping):
-    """All steps of one run; row s of `counters` and `events` belongs to step s.
-
-    Allocates: no. Mutates: everything but parameters and steps.
-    """
-    flush(tlb)
-    for index in range(steps.shape[0]):
-        run_step(
-            parameters,
-            steps,
-            index,
-            region_state,
-            pte_state,
-            tlb,
-            counters[index],
-            events[index],
-        )
-    describe_mapping(parameters, region_state, pte_state, mapping)
-
-
 @driver
-def run_all(parameters, steps, regions, tlb_columns):
+def run_all(parameters, steps, sizes, tlb_columns):
     """Runs that differ in their record of parameters, each independent of the others.
 
     Parameters
@@ -134,33 +316,47 @@ def run_all(parameters, steps, regions, tlb_columns):
     parameters : structured array, shape (runs,)
         As packed by `perfmodel.abi`.
     steps : structured array, shape (steps,)
-    regions : int
-        Number of 2 MiB ranges.
+    sizes : int64 array
+        Regions, clusters, neighbour's slots, free clusters, processes, folios and rows.
     tlb_columns : int
         Entries of the largest TLB level.
 
     Returns
     -------
-    counters : int64 array, shape (runs, steps, N_COUNTERS)
-    events : int64 array, shape (runs, steps, N_EVENTS)
+    counts : int64 array, shape (runs, steps, N_COUNTS)
+        See `layout`.
     mapping : int64 array, shape (runs, N_MAPPING)
+    exhausted : int64 array, shape (runs,)
+        Not 0 where the memory that `sizes` allows was too small; the counts are worth nothing then.
     """
     runs = parameters.shape[0]
-    counters = np.zeros((runs, steps.shape[0], N_COUNTERS), dtype=np.int64)
-    events = np.zeros((runs, steps.shape[0], N_EVENTS), dtype=np.int64)
+    n_steps = steps.shape[0]
+    counts = np.zeros((runs, n_steps, layout.N_COUNTS), dtype=np.int64)
     mapping = np.zeros((runs, N_MAPPING), dtype=np.int64)
-    for index in prange(runs):
-        region_state = np.zeros(regions, dtype=np.int64)
-        pte_state = np.zeros((regions, PAGES_PER_PMD), dtype=np.int8)
+    exhausted = np.zeros(runs, dtype=np.int64)
+    for run in prange(runs):
+        # Not cleared: what a run never uses never becomes real memory.
+        pmds = np.empty(sizes[4] * (sizes[0] + 1), dtype=layout.PMD)
+        folios = np.empty(sizes[5], dtype=layout.FOLIO)
+        clusters = np.empty(sizes[1] + 1, dtype=layout.CLUSTER)
+        rows = np.empty((sizes[6], PAGES_PER_PMD), dtype=np.int64)
+        state = np.zeros(layout.STATE_CELLS, dtype=np.int64)
         tlb = np.zeros((4, tlb_columns), dtype=np.int64)
-        run(
-            parameters[index],
-            steps,
-            region_state,
-            pte_state,
-            tlb,
-            counters[index],
-            events[index],
-            mapping[index],
-        )
-    return counters, events, mapping
+        for index in range(n_steps):
+            m = Memory(
+                parameters[run],
+                pmds,
+                folios,
+                clusters,
+                rows,
+                state,
+                counts[run, index],
+                tlb,
+            )
+            if index == 0:
+                prepare(m, sizes[0], sizes[1], sizes[2], sizes[3])
+            run_step(m, steps[index])
+            if index == n_steps - 1:
+                describe_mapping(m, mapping[run])
+        exhausted[run] = state[Cell.EXHAUSTED]
+    return counts, mapping, exhausted

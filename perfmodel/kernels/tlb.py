@@ -45,19 +45,32 @@ def flush(tlb):
 
 
 @kernel
-def forget_range(tlb, region):
-    """Invalidate every translation of one 2 MiB range. Allocates: no. Mutates: tlb."""
+def forget_pages(tlb, region):
+    """Invalidate every 4 KiB translation of one 2 MiB range. Allocates: no. Mutates: tlb."""
     first = region * PAGES_PER_PMD
-    for level in range(tlb.shape[0]):
+    for level in (L1, STLB):
         for entry in range(tlb.shape[1]):
             tag = tlb[level, entry]
-            if tag < 0:
-                continue
-            page = tag >> 1
-            if (tag & 1 == 0 and first <= page < first + PAGES_PER_PMD) or (
-                tag & 1 == 1 and page == region
-            ):
+            if tag >= 0 and tag & 1 == 0 and first <= tag >> 1 < first + PAGES_PER_PMD:
                 tlb[level, entry] = -1
+
+
+@kernel
+def _forget_one(row, sets, ways, tag, index):
+    first = (index % sets) * ways
+    for way in range(ways):
+        if row[first + way] == tag:
+            row[first + way] = -1
+
+
+@kernel
+def forget_huge(parameters, tlb, region):
+    """Invalidate the 2 MiB translation of one range. Allocates: no. Mutates: tlb."""
+    tag = region * 2 + 1
+    l1_row = L1 if parameters["l1_shared"] == 1 else L1 + HUGE
+    stlb_row = STLB if parameters["stlb_shared"] == 1 else STLB + HUGE
+    _forget_one(tlb[l1_row], parameters["l1_sets_2m"], parameters["l1_ways_2m"], tag, region)
+    _forget_one(tlb[stlb_row], parameters["stlb_sets_2m"], parameters["stlb_ways_2m"], tag, region)
 
 
 @kernel

@@ -4,25 +4,48 @@ from perfmodel.constants import CACHE_LINES_PER_PAGE, PAGES_PER_PMD
 from perfmodel.kernels._jit import kernel
 
 _WORDS_PER_LINE = 8
+_WAITING_LOADS = 64
 
 
 @kernel
-def touch_pages(words, regions, pages_touched):
-    """Read one word in each of `pages_touched` pages per 2 MiB, every load waiting for the last.
+def touch_pages(words, regions, pages):
+    """Read one word in each of `pages` of every 2 MiB, every load waiting for the last.
 
-    `words` is the region as int64. The line within the page moves with the page, so that the
-    touched lines spread over all cache sets. The words must be small and not negative, so that
-    their top bit, which the next address depends on, is 0.
+    `words` is the region as int64, `pages` are numbers from 0 to 511. The line within the page
+    moves with the page, so that the touched lines spread over all cache sets. The words must be
+    small and not negative, so that their top bit, which the next address depends on, is 0.
     Allocates: no. Mutates: nothing.
     """
     word = 0
     for region in range(regions):
-        for turn in range(pages_touched):
-            page = turn * PAGES_PER_PMD // pages_touched
+        for turn in range(pages.shape[0]):
+            page = pages[turn]
             line = (region * PAGES_PER_PMD + page) * CACHE_LINES_PER_PAGE
             line += page % CACHE_LINES_PER_PAGE
             word = words[line * _WORDS_PER_LINE + (word >> 63)]
     return word
+
+
+@kernel
+def write_pages(words, regions, pages):
+    """Write one word, never 0, in each of `pages` of every 2 MiB, where `touch_pages` reads.
+
+    The first write of a range is waited for: a processor that ran ahead of its page fault would
+    keep translations from before it, and fault on each of them again. The words must be as those
+    of `touch_pages`.
+    Allocates: no. Mutates: words.
+    """
+    word = 0
+    for region in range(regions):
+        for turn in range(pages.shape[0]):
+            page = pages[turn]
+            line = (region * PAGES_PER_PMD + page) * CACHE_LINES_PER_PAGE
+            line += page % CACHE_LINES_PER_PAGE
+            place = line * _WORDS_PER_LINE + (word >> 63)
+            words[place] = page + 1
+            if turn == 0:
+                for _ in range(_WAITING_LOADS):
+                    word = words[place + 1 + (word >> 63)]
 
 
 @kernel

@@ -6,12 +6,12 @@ import attrs
 
 from perfmodel.constants import PMD_ORDER
 from perfmodel.errors import CapabilityError, InputError
-from perfmodel.host import available_memory_bytes
 from perfmodel.measure.journal import Journal
+from perfmodel.measure.limits import refusals, too_large
 from perfmodel.measure.system import System
+from perfmodel.specs.device import DeviceKind, SwapDevice
 from perfmodel.specs.policy import MTHP_ENTRIES, SHMEM_ENTRY, mthp_order
-from perfmodel.specs.scenario import Scenario
-from perfmodel.units import format_bytes
+from perfmodel.specs.scenario import Scenario, Zswap
 
 
 @attrs.frozen
@@ -29,6 +29,8 @@ class Capability:
         How to get it where it is missing.
     entries : tuple of str
         Entries that need it; empty where all do.
+    kinds : tuple of DeviceKind
+        Kinds of swap device that need it; empty where all do.
     """
 
     name: str
@@ -36,10 +38,14 @@ class Capability:
     detail: str
     remedy: str = ""
     entries: tuple[str, ...] = ()
+    kinds: tuple[DeviceKind, ...] = ()
 
-    def blocks(self, entry: str) -> bool:
-        """Whether it is missing and an entry needs it."""
-        return not self.available and (not self.entries or entry in self.entries)
+    def blocks(self, entry: str, kind: DeviceKind = DeviceKind.ZRAM) -> bool:
+        """Whether it is missing and an entry needs it on a kind of swap device."""
+        needed = (not self.entries or entry in self.entries) and (
+            not self.kinds or kind in self.kinds
+        )
+        return needed and not self.available
 
     def complaint(self) -> str:
         """One line that says what is missing and how to get it."""
@@ -52,6 +58,7 @@ def capabilities(system: System | None = None) -> list[Capability]:
     swaps = system.active_swaps()
     vmstat = system.vmstat()
     zswap = system.read("/sys/module/zswap/parameters/enabled")
+    loop = system.has_loop()
     zswap_used = vmstat.get("zswpout", 0) > 0
     found = [
         Capability(
@@ -77,6 +84,14 @@ def capabilities(system: System | None = None) -> list[Capability]:
             system.can_add_zram(),
             "devices can be added" if system.can_add_zram() else "no /sys/class/zram-control",
             "load it with 'modprobe zram' (CONFIG_ZRAM)",
+            kinds=(DeviceKind.ZRAM,),
+        ),
+        Capability(
+            "loop",
+            loop,
+            "loop devices and losetup" if loop else "no /dev/loop-control, or no losetup",
+            "load it with 'modprobe loop' (CONFIG_BLK_DEV_LOOP), install util-linux",
+            kinds=(DeviceKind.RAM_DISK, DeviceKind.DISK),
         ),
         Capability(
             "mkswap",
@@ -90,6 +105,7 @@ def capabilities(system: System | None = None) -> list[Capability]:
             f"swap is in use on {', '.join(swaps)}" if swaps else "no swap in use",
             "its traffic would mix with what is counted; turn it off with swapoff while measuring",
         ),
+        # Whether it was on for a while and stored nothing cannot be seen; it counts all the same.
         Capability(
             "no-zswap",
             zswap in (None, "N") and not zswap_used,
@@ -137,9 +153,11 @@ def left_over_changes(system: System | None = None) -> Capability:
     return Capability("clean", not changes, detail, "run 'perfmodel doctor --restore'")
 
 
-def missing_for(entry: str, found: list[Capability]) -> list[str]:
-    """What keeps an entry from being measured, a line each."""
-    return [capability.complaint() for capability in found if capability.blocks(entry)]
+def missing_for(
+    entry: str, found: list[Capability], kind: DeviceKind = DeviceKind.ZRAM
+) -> list[str]:
+    """What keeps an entry from being measured on a kind of swap device, a line each."""
+    return [capability.complaint() for capability in found if capability.blocks(entry, kind)]
 
 
 def measurable(entries: tuple[str, ...], found: list[Capability]) -> list[str]:
@@ -147,23 +165,19 @@ def measurable(entries: tuple[str, ...], found: list[Capability]) -> list[str]:
     return [entry for entry in entries if not missing_for(entry, found)]
 
 
-def require(entries: list[str], scenario: Scenario, system: System | None = None) -> None:
-    """Raise a `CapabilityError` unless every entry can be measured with this scenario."""
+def require(
+    entries: list[str],
+    scenarios: list[Scenario],
+    device: SwapDevice,
+    system: System | None = None,
+) -> None:
+    """Raise a `CapabilityError` unless every scenario can be measured under every entry."""
     found = capabilities(system)
-    # What several entries lack is said once.
-    missing = list(dict.fromkeys(line for entry in entries for line in missing_for(entry, found)))
-    needed = memory_needed(scenario)
-    available = available_memory_bytes()
-    if needed > available:
-        missing.append(
-            f"scenario {scenario.name!r} is too large for this machine: a run takes "
-            f"{format_bytes(needed)} of memory and {format_bytes(available)} are available; "
-            "choose a smaller region.size"
-        )
+    if all(scenario.settings.zswap is not Zswap.NEVER for scenario in scenarios):
+        found = [capability for capability in found if capability.name != "no-zswap"]
+    missing = [line for entry in entries for line in missing_for(entry, found, device.kind)]
+    for scenario in scenarios:
+        missing += refusals(scenario) + too_large(scenario, device)
     if missing:
-        raise CapabilityError(missing)
-
-
-def memory_needed(scenario: Scenario) -> int:
-    """Memory that one run takes at most: the region, its compressed copy, and some air."""
-    return 3 * scenario.region.size_bytes + (512 << 20)
+        # What several of them lack is said once.
+        raise CapabilityError(dict.fromkeys(missing))

@@ -1,7 +1,7 @@
 """What a measurement changes is written down before it is changed, and put back from there.
 
-The journal survives a kill. It is checked against what it may name before anything is undone: it
-can set THP settings back and remove zram devices that carry our label, and nothing else.
+The journal survives a kill. It is checked against what it may name before anything is undone, see
+`undo`.
 """
 
 from __future__ import annotations
@@ -9,23 +9,13 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from perfmodel.errors import CapabilityError, InputError, PerfmodelError, Problem
-from perfmodel.measure.system import (
-    SWAP_LABEL,
-    System,
-    swap_label,
-    swap_off,
-    write_setting,
-)
-
-_SETTING = re.compile(r"(hugepages-[0-9]{1,7}kB|khugepaged)/[a-z_]{1,40}|enabled|shmem_enabled")
-_VALUE = re.compile(r"[a-z0-9_+]{1,20}")
+from perfmodel.measure.system import System, write_setting
+from perfmodel.measure.undo import Change, checked, describe, setting_path, undo
 
 
 def state_folder() -> Path:
@@ -41,7 +31,7 @@ class Journal:
         self.folder = state_folder() if folder is None else folder
         self.file = self.folder / "journal.json"
         self._lock: int | None = None
-        self._changes: list[dict[str, Any]] = []
+        self._changes: list[Change] = []
 
     def acquire(self) -> None:
         """Become the only measurement on this machine.
@@ -73,9 +63,9 @@ class Journal:
             self._lock = None
 
     def change_setting(self, name: str, value: str, previous: str) -> None:
-        """Set a file below the THP folder, after noting what stood there."""
+        """Set a kernel file, see `undo.setting_path`, after noting what stood there."""
         self._note({"undo": "setting", "name": name, "value": previous})
-        write_setting(self.system.thp / name, value)
+        write_setting(setting_path(self.system, name), value)
 
     def note_new_zram(self) -> None:
         """Note that a zram device is about to be added."""
@@ -86,7 +76,25 @@ class Journal:
         self._changes[-1]["number"] = number
         self._write()
 
-    def _note(self, change: dict[str, Any]) -> None:
+    def note_file(self, file: Path) -> None:
+        """Note that a file is about to be made, to swap to or behind a loop device."""
+        self._note({"undo": "file", "file": str(file)})
+
+    def note_loop(self, number: int, file: Path, *, added: bool) -> None:
+        """Note that a file is about to be attached to a loop device, and whether that is new."""
+        self._note({"undo": "loop", "number": number, "file": str(file), "added": added})
+
+    def note_cgroup(self, folder: Path) -> None:
+        """Note that a memory cgroup is about to be made."""
+        self._note({"undo": "cgroup", "folder": str(folder)})
+
+    def _note(self, change: Change) -> None:
+        try:
+            checked(change)
+        except ValueError:
+            # It would be taken for somebody else's when it is to be put back.
+            message = f"{change.get('file', change.get('folder'))} is no plain name; choose another"
+            raise CapabilityError(message) from None
         self._changes.append(change)
         self._write()
 
@@ -104,7 +112,7 @@ class Journal:
             os.fsync(file.fileno())
         Path(name).replace(self.file)
 
-    def left_over(self) -> list[dict[str, Any]]:
+    def left_over(self) -> list[Change]:
         """Changes that a killed run did not put back.
 
         Raises
@@ -120,10 +128,10 @@ class Journal:
             raise InputError(Problem("cannot be read", file=str(self.file))) from None
         try:
             document = json.loads(text)
-            changes = [_checked(change) for change in document["changes"]]
+            changes = [checked(change) for change in document["changes"]]
             boot_id = document["boot_id"]
         except (ValueError, KeyError, TypeError, RecursionError):
-            message = "is damaged; check THP settings and zram devices by hand, then delete it"
+            message = "is damaged; check THP settings and swap devices by hand, then delete it"
             raise InputError(Problem(message, file=str(self.file))) from None
         return changes if boot_id == self.system.boot_id() else []
 
@@ -133,12 +141,12 @@ class Journal:
         Goes on after a failure, and raises the first one at the end with the journal kept.
         """
         changes = self.left_over()
-        failures: list[dict[str, Any]] = []
+        failures: list[Change] = []
         first_error: PerfmodelError | None = None
         for change in reversed(changes):
             try:
-                self._undo(change)
-                report(_describe(change))
+                undo(self.system, change)
+                report(describe(change))
             except PerfmodelError as error:
                 failures.insert(0, change)
                 first_error = first_error or error
@@ -148,46 +156,3 @@ class Journal:
             raise first_error
         self.file.unlink(missing_ok=True)
         return len(changes)
-
-    def _undo(self, change: dict[str, Any]) -> None:
-        if change["undo"] == "setting":
-            write_setting(self.system.thp / change["name"], change["value"])
-            return
-        numbers = [change["number"]]
-        if change["number"] is None:
-            numbers = [n for n in self.system.zram_numbers() if n not in change["before"]]
-        for number in numbers:
-            self._remove_zram(number)
-
-    def _remove_zram(self, number: int) -> None:
-        block = self.system.path(f"/sys/block/zram{number}")
-        device = self.system.path(f"/dev/zram{number}")
-        if not block.exists():
-            return
-        if str(device) in self.system.active_swaps():
-            if swap_label(device) != SWAP_LABEL:
-                return  # somebody else's swap by now
-            swap_off(device)
-        if (self.system.read(f"/sys/block/zram{number}/disksize") or "0") != "0":
-            if swap_label(device) not in (SWAP_LABEL, ""):
-                return
-            write_setting(block / "reset", "1")
-        write_setting(self.system.path("/sys/class/zram-control/hot_remove"), str(number))
-
-
-def _checked(change: Any) -> dict[str, Any]:
-    """The change, if it is one that we could have made; ValueError otherwise."""
-    if change["undo"] == "setting":
-        if _SETTING.fullmatch(change["name"]) and _VALUE.fullmatch(change["value"]):
-            return {key: change[key] for key in ("undo", "name", "value")}
-    elif change["undo"] == "zram":
-        numbers = [*change["before"], 0 if change["number"] is None else change["number"]]
-        if all(type(number) is int and 0 <= number < 1 << 20 for number in numbers):
-            return {key: change[key] for key in ("undo", "number", "before")}
-    raise ValueError("not a change of ours")
-
-
-def _describe(change: dict[str, Any]) -> str:
-    if change["undo"] == "setting":
-        return f"set transparent_hugepage/{change['name']} back to {change['value']}"
-    return "removed the zram device"

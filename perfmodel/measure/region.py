@@ -3,117 +3,138 @@
 from __future__ import annotations
 
 import ctypes
-import mmap
 import os
-import re
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from perfmodel.constants import PAGE_BYTES, PMD_BYTES
+from perfmodel.measure import linux, observe
+from perfmodel.measure.userfault import Userfault
 
-_MAP_FIXED = 0x10
-_MAP_NORESERVE = 0x4000
-_MADV_HUGEPAGE = 14
-_MADV_PAGEOUT = 21
 _PUD_BYTES = 1 << 30
-_FAILED = ctypes.c_void_p(-1).value
-
-
-class LinuxCallError(OSError):
-    """A memory system call failed."""
-
-
-def _libc() -> ctypes.CDLL:
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.mmap.restype = ctypes.c_void_p
-    libc.mmap.argtypes = [
-        ctypes.c_void_p,
-        ctypes.c_size_t,
-        ctypes.c_int,
-        ctypes.c_int,
-        ctypes.c_int,
-        ctypes.c_long,
-    ]
-    libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
-    libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
-    return libc
+# Far below everything else: smaps comes to the region first, and where a part of it has been
+# unmapped, the kernel, which fills gaps from the top, puts nothing else.
+_LOW_ADDRESS = 1 << 44
+_WINDOWS = 2
 
 
 class MappedRegion:
     """Anonymous memory, or a memfd mapped shared, aligned and advised to use THPs.
 
-    It stands 2 MiB behind a 1 GiB boundary. A page right behind the boundary is touched before, so
-    that the PMD table exists and what VmPTE gains later are the region's own PTE tables.
+    There are two windows of addresses, and the region moves from the one to the other. It stands
+    2 MiB behind a 1 GiB boundary. One page right behind the boundary and one at the window's end
+    are touched before, so that the PMD tables exist and what VmPTE gains later are the region's own
+    PTE tables.
     """
 
     def __init__(self, size: int, *, memfd: bool) -> None:
-        self._libc = _libc()
         self.size = size
-        self._reserved = _PUD_BYTES + PMD_BYTES + size
-        readable = mmap.PROT_READ | mmap.PROT_WRITE
-        private = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
-        self._base = self._map(0, self._reserved, 0, private | _MAP_NORESERVE, -1)
-        boundary = -(-self._base // _PUD_BYTES) * _PUD_BYTES
-        self._map(boundary, PAGE_BYTES, readable, private | _MAP_FIXED, -1)
-        ctypes.memset(boundary, 1, 1)
-        self.address = boundary + PMD_BYTES
+        self._window_size = -(-(2 * PMD_BYTES + PAGE_BYTES + size) // _PUD_BYTES) * _PUD_BYTES
+        self._all = _WINDOWS * self._window_size
+        base = linux.free_addresses(_LOW_ADDRESS, self._all + _PUD_BYTES)
+        self._base = -(-base // _PUD_BYTES) * _PUD_BYTES
+        self._userfault: Userfault | None = None
+        self._window = 0
+        for window in range(_WINDOWS):
+            start = self._base + window * self._window_size
+            for pin in (start, start + self._window_size - PAGE_BYTES):
+                linux.map_memory(pin, PAGE_BYTES)
+                ctypes.memset(pin, 1, 1)
+        self.address = self._place(0)
+        self.keep_all_else_in_memory()
+        self._other_tables = observe.page_table_bytes()
         if memfd:
             descriptor = os.memfd_create("perfmodel")
             try:
                 os.ftruncate(descriptor, size)
-                self._map(self.address, size, readable, mmap.MAP_SHARED | _MAP_FIXED, descriptor)
+                linux.map_memory(self.address, size, descriptor)
             finally:
                 os.close(descriptor)
         else:
-            self._map(self.address, size, readable, private | _MAP_FIXED, -1)
-        self._advise(_MADV_HUGEPAGE)
-        crossed = (self.address + size - 1) // _PUD_BYTES - boundary // _PUD_BYTES
-        self._other_tables = _page_table_bytes() + crossed * PAGE_BYTES
-        memory = memoryview((ctypes.c_char * size).from_address(self.address))
-        self.words: npt.NDArray[np.int64] = np.frombuffer(memory, dtype=np.int64)
+            linux.map_memory(self.address, size)
+        linux.advise(self.address, size, linux.MADV_HUGEPAGE)
+        self.words = self._words()
 
-    def _map(self, address: int, size: int, protection: int, flags: int, descriptor: int) -> int:
-        mapped: int = self._libc.mmap(address, size, protection, flags, descriptor, 0)
-        if mapped == _FAILED:
-            raise LinuxCallError(ctypes.get_errno(), "mmap failed")
-        return mapped
+    def _place(self, shift_pages: int) -> int:
+        start = self._base + self._window * self._window_size
+        return start + PMD_BYTES + shift_pages * PAGE_BYTES
 
-    def _advise(self, advice: int) -> None:
-        if self._libc.madvise(self.address, self.size, advice) != 0:
-            raise LinuxCallError(ctypes.get_errno(), f"madvise({advice}) failed")
+    def _words(self) -> npt.NDArray[np.int64]:
+        memory = memoryview((ctypes.c_char * self.size).from_address(self.address))
+        return np.frombuffer(memory, dtype=np.int64)
 
-    def page_out(self) -> None:
-        """Ask the kernel to swap the whole region out (MADV_PAGEOUT)."""
-        self._advise(_MADV_PAGEOUT)
+    @property
+    def count(self) -> int:
+        """Number of 2 MiB ranges."""
+        return self.size // PMD_BYTES
+
+    @property
+    def end(self) -> int:
+        """Where it ends."""
+        return self.address + self.size
+
+    def parts(self, first_page: int, page_count: int) -> list[tuple[int, int]]:
+        """Address and size of each system call: one for the whole, or one for every 2 MiB."""
+        size = page_count * PAGE_BYTES
+        if size == PMD_BYTES:
+            return [(self.address, self.size)]
+        first = self.address + first_page * PAGE_BYTES
+        return [(first + index * PMD_BYTES, size) for index in range(self.count)]
+
+    def keep_all_else_in_memory(self) -> None:
+        """Lock what is not the region: this process's memory, and the pages that hold tables."""
+        linux.keep_in_memory(self.address, self.end)
+
+    def next_place(self, shift_pages: int) -> int:
+        """An address in the other window, so many pages behind 2 MiB alignment."""
+        self._window = 1 - self._window
+        return self._place(shift_pages)
+
+    def pieces(self) -> list[tuple[int, int]]:
+        """Address and size of the mappings that the region consists of by now."""
+        found = linux.mappings(self.address, self.end)
+        return [(mapped.start, mapped.end - mapped.start) for mapped in found]
+
+    def stands_at(self, address: int) -> None:
+        """Take note that the memory has been moved."""
+        self.address = address
+        self.words = self._words()
+
+    def stays(self) -> None:
+        """Take note that the memory could not be moved to the place that `next_place` gave."""
+        self._window = 1 - self._window
+
+    def userfault(self) -> Userfault:
+        """The process's userfaultfd, with all of the region registered for write protection."""
+        if self._userfault is None or self._userfault.process != os.getpid():
+            self._userfault = Userfault(moving=False)
+        self._userfault.watch_writes(self.address, self.size)
+        return self._userfault
 
     def unmap(self) -> None:
         """Give all of it back."""
         del self.words
-        self._libc.munmap(self._base, self._reserved)
+        linux.unmap(self._base, self._all)
+        if self._userfault is not None:
+            self._userfault.close()
+
+    def smaps(self) -> dict[str, int]:
+        """Sums of smaps over the region, in bytes."""
+        room = observe.smaps_room(sum(1 for _ in linux.mappings(0, self.end)))
+        text = room[: observe.read_smaps(self.end, room)].decode()
+        return observe.sum_smaps(text, self.address, self.end)
 
     def mapping(self) -> dict[str, int]:
         """Bytes mapped by PMDs and in all, swap entries, and PTE-table bytes of the region."""
-        totals = dict.fromkeys(("Rss", "Swap", "AnonHugePages", "ShmemPmdMapped"), 0)
-        inside = False
-        for line in Path("/proc/self/smaps").read_text().splitlines():
-            header = re.match(r"([0-9a-f]+)-([0-9a-f]+) ", line)
-            if header:
-                inside = self.address <= int(header[1], 16) < self.address + self.size
-            elif inside:
-                name, _, value = line.partition(":")
-                if name in totals:
-                    totals[name] += int(value.split()[0]) * 1024
+        totals = self.smaps()
         by_pmd = totals["AnonHugePages"] + totals["ShmemPmdMapped"]
+        # GiB between the first and the last of a window have a PMD table only with the region.
+        crossed = max(0, self._window_size // _PUD_BYTES - 2)
+        tables = observe.page_table_bytes() - self._other_tables - crossed * PAGE_BYTES
         return {
             "pmd_mapped_bytes": by_pmd,
             "pte_mapped_bytes": totals["Rss"] - by_pmd,
             "swap_entries": totals["Swap"] // PAGE_BYTES,
-            "page_table_bytes": max(0, _page_table_bytes() - self._other_tables),
+            "page_table_bytes": max(0, tables),
         }
-
-
-def _page_table_bytes() -> int:
-    match = re.search(r"^VmPTE:\s+([0-9]+) kB$", Path("/proc/self/status").read_text(), re.M)
-    return int(match[1]) * 1024 if match else 0

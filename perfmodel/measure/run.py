@@ -6,14 +6,13 @@ import datetime
 from collections import Counter as Tally
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from perfmodel.constants import Mapping
 from perfmodel.errors import InputError, Problem
 from perfmodel.host import facts
-from perfmodel.measure.session import LiveSession
+from perfmodel.measure.session import LiveSession, Repetition
 from perfmodel.results.provenance import provenance
 from perfmodel.results.result import Result, StepResult
 from perfmodel.specs.catalog import load_device, load_scenario
@@ -31,7 +30,6 @@ LOCATION_QUANTILE = 0.25
 SPREAD_QUANTILES = (0.05, LOCATION_QUANTILE, 0.75)
 LIVE_MACHINE = "this machine"
 
-Repetition = dict[str, Any]
 Progress = Callable[[int, int], None]
 
 
@@ -95,14 +93,10 @@ def summarise(
     steps = []
     for index, step in enumerate(scenario.steps):
         times = [float(repetition["steps"][index]["elapsed_ns"]) for repetition in raw]
-        changes = [repetition["steps"][index]["counters"] for repetition in raw]
-        counters = {}
-        unstable = []
-        for name in changes[0]:
-            tally = Tally(change[name] for change in changes)
-            counters[name] = min(tally, key=lambda value: (-tally[value], value))
-            if len(tally) > 1:
-                unstable.append(name)
+        unstable: list[str] = []
+        done = [repetition["steps"][index] for repetition in raw]
+        counters = _most_common([reply["counters"] for reply in done], unstable)
+        observed = _most_common([reply.get("observed", {}) for reply in done], unstable)
         low, location, high = np.quantile(times, SPREAD_QUANTILES)
         steps.append(
             StepResult(
@@ -112,6 +106,7 @@ def summarise(
                 counters=counters,
                 repetitions_ns=tuple(times),
                 unstable_counters=tuple(unstable),
+                observed=observed,
             )
         )
     mapping = raw[-1]["mapping"]
@@ -143,6 +138,17 @@ def summarise(
     )
 
 
+def _most_common(readings: list[dict[str, int]], unstable: list[str]) -> dict[str, int]:
+    """The most common value of each name; `unstable` gets those that had several."""
+    found = {}
+    for name in dict.fromkeys(name for reading in readings for name in reading):
+        tally = Tally(reading.get(name, 0) for reading in readings)
+        found[name] = min(tally, key=lambda value: (-tally[value], value))
+        if len(tally) > 1:
+            unstable.append(name)
+    return found
+
+
 def measure(
     scenario: Scenario | str | Path,
     *,
@@ -154,8 +160,8 @@ def measure(
 ) -> Result:
     """Run a scenario on the live kernel of this machine.
 
-    Needs root, zram and THP swap, because swap devices and THP settings are changed meanwhile; they
-    are put back whatever happens.
+    Needs root, THP swap and what the swap device is made of, because devices and kernel settings
+    are changed meanwhile; they are put back whatever happens.
 
     Parameters
     ----------

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import fcntl
 import os
 import re
 import shutil
 import struct
+import time
 from pathlib import Path
 
 import attrs
@@ -26,6 +28,11 @@ from perfmodel.errors import CapabilityError
 
 _SWAP_FLAG_PREFER = 0x8000
 _HIGHEST_PRIORITY = 32767
+_SWAP_SECONDS = 20.0
+_QUIET_LOOKS = 3
+_LOOP_DETACH = 0x4C01
+_LOOP_REMOVE = 0x4C81
+_LOOP_GET_FREE = 0x4C82
 SWAP_LABEL = "perfmodel"
 # mkswap's header: the label stands behind the version, two counts and the UUID.
 _LABEL_OFFSET = 1024 + struct.calcsize("<3I16s")
@@ -82,6 +89,37 @@ class System:
             found.pop(name, None)
         return found
 
+    def wait_for_swap(self, block: str) -> None:
+        """Wait until all that was swapped out or in is written and read, so long and no longer.
+
+        Parameters
+        ----------
+        block : str
+            The swap device's name in /sys/block, or that of the disk that a swap file stands on.
+        """
+        deadline = time.monotonic() + _SWAP_SECONDS
+        quiet = 0
+        while quiet < _QUIET_LOOKS and time.monotonic() < deadline:
+            quiet = quiet + 1 if self._idle(block) else 0
+            time.sleep(0.001)
+
+    def _idle(self, block: str) -> bool:
+        """Whether no request is under way; the kernel counts one when it is submitted."""
+        fields = (self.read(f"/sys/block/{block}/stat") or "").split()
+        return len(fields) <= 8 or fields[8] == "0"
+
+    def swapped_bytes(self) -> int:
+        """Bytes that stand on swap devices."""
+        lines = (self.read("/proc/swaps") or "").splitlines()[1:]
+        return sum(int(line.split()[3]) * 1024 for line in lines)
+
+    def file_system(self, folder: Path) -> str:
+        """Type of the file system that a folder stands on; empty if that is not known."""
+        mounts = [line.split() for line in (self.read("/proc/mounts") or "").splitlines()]
+        above = [mount for mount in mounts if folder.is_relative_to(self.path(mount[1]))]
+        # What is mounted last hides what was there before.
+        return max(above, key=lambda mount: len(mount[1]), default=["", "", ""])[2]
+
     def steal_ticks(self) -> int:
         """Time that the hypervisor gave to others, in ticks, over all CPUs."""
         fields = (self.read("/proc/stat") or "").split("\n")[0].split()
@@ -101,10 +139,53 @@ class System:
 
     def zram_numbers(self) -> list[int]:
         """Numbers of the zram devices that exist."""
-        found = (
-            re.fullmatch(r"zram([0-9]+)", path.name) for path in self.path("/sys/block").glob("*")
-        )
+        return self._block_numbers("zram")
+
+    def loop_numbers(self) -> list[int]:
+        """Numbers of the loop devices that exist."""
+        return self._block_numbers("loop")
+
+    def _block_numbers(self, kind: str) -> list[int]:
+        folder = self.path("/sys/block")
+        found = (re.fullmatch(rf"{kind}([0-9]+)", path.name) for path in folder.glob("*"))
         return sorted(int(match[1]) for match in found if match)
+
+    def has_loop(self) -> bool:
+        """Whether files can be made block devices."""
+        return self.path("/dev/loop-control").exists() and program("losetup") is not None
+
+    def free_loop_number(self) -> int:
+        """Number of a loop device that nobody uses; the kernel adds one if it has none."""
+        try:
+            descriptor = os.open(self.path("/dev/loop-control"), os.O_RDWR | os.O_CLOEXEC)
+            try:
+                return fcntl.ioctl(descriptor, _LOOP_GET_FREE)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            raise CapabilityError(
+                f"no loop device: {error.strerror} (CONFIG_BLK_DEV_LOOP)"
+            ) from None
+
+    def remove_loop(self, number: int) -> None:
+        """Remove a loop device that the kernel added for us."""
+        descriptor = os.open(self.path("/dev/loop-control"), os.O_RDWR | os.O_CLOEXEC)
+        try:
+            fcntl.ioctl(descriptor, _LOOP_REMOVE, number)
+        finally:
+            os.close(descriptor)
+
+    def loop_file(self, number: int) -> str:
+        """File behind a loop device; empty if there is none."""
+        return self.read(f"/sys/block/loop{number}/loop/backing_file") or ""
+
+    def detach_loop(self, number: int) -> None:
+        """Take the file from a loop device."""
+        descriptor = os.open(self.path(f"/dev/loop{number}"), os.O_RDWR | os.O_CLOEXEC)
+        try:
+            fcntl.ioctl(descriptor, _LOOP_DETACH)
+        finally:
+            os.close(descriptor)
 
     def can_add_zram(self) -> bool:
         """Whether the kernel offers zram devices of our own."""
@@ -120,8 +201,13 @@ class System:
 
 
 def mkswap_program() -> str | None:
-    """Path of mkswap; an ordinary user's PATH often lacks the folder that it stands in."""
-    return shutil.which("mkswap", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
+    """Path of mkswap."""
+    return program("mkswap")
+
+
+def program(name: str) -> str | None:
+    """Path of a program; an ordinary user's PATH often lacks the folder that it stands in."""
+    return shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
 
 
 def chosen(text: str) -> str:

@@ -1,15 +1,15 @@
 """The process that owns the measured memory: runs one repetition for each line it is sent.
 
-It changes no settings. It is pinned to one CPU, dies with its parent, and is the first to be killed
-if memory runs out. Requests and replies are JSON, a line each, on standard input and output.
+It changes no settings but those that a step of the scenario is about, which the session has written
+down. It is pinned to one CPU, dies with its parent, and is the first to be killed if memory runs
+out. Requests and replies are JSON, a line each, on standard input and output.
 """
 
 from __future__ import annotations
 
-import ctypes
+import gc
 import json
 import os
-import resource
 import signal
 import sys
 import time
@@ -17,37 +17,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from perfmodel.constants import PAGE_BYTES, PAGES_PER_PMD, PMD_BYTES
-from perfmodel.kernels.touch import reference_loop, touch_pages, write_regions
+from perfmodel.errors import CapabilityError
+from perfmodel.kernels.touch import reference_loop, touch_pages, write_pages, write_regions
+from perfmodel.measure import linux
+from perfmodel.measure.actor import Actor
+from perfmodel.measure.content import make_content
+from perfmodel.measure.pressure import Pressure, from_request
+from perfmodel.measure.processes import Processes
 from perfmodel.measure.region import MappedRegion
 from perfmodel.measure.system import System
 
-_PR_SET_PDEATHSIG = 1
 _REFERENCE_TURNS = 500_000
-_CONTENT_SEED = 20261122
 _SYSTEM = System()
-
-
-def make_content(kind: str) -> npt.NDArray[np.int64]:
-    """2 MiB of page content; every page of ``half-random`` is distinct, its second half zero."""
-    content = np.zeros((PAGES_PER_PMD, PAGE_BYTES), dtype=np.uint8)
-    if kind == "half-random":
-        generator = np.random.Generator(np.random.Philox(_CONTENT_SEED))
-        half = generator.integers(0, 256, (PAGES_PER_PMD, PAGE_BYTES // 2), dtype=np.uint8)
-        # The touch loop needs words whose top bit is 0, see `touch_pages`.
-        half[:, 7::8] &= 0x7F
-        content[:, : PAGE_BYTES // 2] = half
-    return content.reshape(-1).view(np.int64)
-
-
-def _counters() -> dict[str, int]:
-    counters = _SYSTEM.counters()
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    counters["pgmajfault"] = usage.ru_majflt
-    counters["pgfault"] = usage.ru_minflt + usage.ru_majflt
-    return counters
 
 
 def run_repetition(request: dict[str, Any]) -> dict[str, Any]:
@@ -56,16 +39,17 @@ def run_repetition(request: dict[str, Any]) -> dict[str, Any]:
     Parameters
     ----------
     request : dict
-        ``size_bytes``, ``content``, ``memfd`` and ``steps``: (action, pages_per_2mib) pairs.
+        ``size_bytes``, ``content``, ``memfd``, ``steps`` as `session.request` lists them, and what
+        `pressure.from_request` needs.
 
     Returns
     -------
     dict
-        Per step the elapsed nanoseconds and the counters' changes; the mapping at the end; bytes
-        mapped by PMDs after the first step; time of the reference loop; stolen ticks.
+        Per step the elapsed nanoseconds, the counters' changes and what was observed; the mapping
+        at the end; bytes mapped by PMDs after the first step; time of the reference loop; stolen
+        ticks.
     """
     content = make_content(request["content"])
-    regions = request["size_bytes"] // PMD_BYTES
     steal = _SYSTEM.steal_ticks()
     start = time.perf_counter_ns()
     reference_loop(_REFERENCE_TURNS)
@@ -74,26 +58,17 @@ def run_repetition(request: dict[str, Any]) -> dict[str, Any]:
     steps = []
     thp_bytes = 0
     try:
-        for action, pages in request["steps"]:
-            before = _counters()
-            start = time.perf_counter_ns()
-            if action == "fill":
-                write_regions(region.words, content)
-            elif action == "pageout":
-                region.page_out()
-            else:
-                touch_pages(region.words, regions, pages)
-            elapsed = time.perf_counter_ns() - start
-            after = _counters()
-            steps.append(
-                {
-                    "elapsed_ns": elapsed,
-                    "counters": {name: after[name] - before[name] for name in before},
-                }
-            )
-            if len(steps) == 1:
-                thp_bytes = region.mapping()["pmd_mapped_bytes"]
-        mapping = region.mapping()
+        actor = Actor(region, content, from_request(request, _SYSTEM))
+        forks = sum(step["action"] == "fork" for step in request["steps"])
+        processes = Processes(actor, forks)
+        try:
+            for step in request["steps"]:
+                steps.append(_perform(actor, processes, step))
+                if len(steps) == 1:
+                    thp_bytes = region.mapping()["pmd_mapped_bytes"]
+            mapping = region.mapping()
+        finally:
+            processes.end()
     finally:
         region.unmap()
     return {
@@ -105,15 +80,45 @@ def run_repetition(request: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _perform(actor: Actor, processes: Processes, step: dict[str, Any]) -> dict[str, Any]:
+    try:
+        if step["of_the_system"]:
+            return actor.perform_on_system(step["action"])
+        return processes.perform(step)
+    except OSError as error:
+        raise CapabilityError(f"the kernel refused step {step['name']!r}: {error}") from None
+
+
 def _settle() -> None:
     """Be pinned, mortal, and compiled before the first timing."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    linux.die_with_parent()
+    # The kernel reaps children that a scenario ends.
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     Path("/proc/self/oom_score_adj").write_text("1000")
     words = make_content("zero").copy()
-    write_regions(words, words[:512])
-    touch_pages(words, 1, 1)
+    write_regions(words, words[: PAGE_BYTES // 8])
+    pages = np.arange(PAGES_PER_PMD, dtype=np.int64)
+    write_pages(words, 1, pages)
+    touch_pages(words, 1, pages)
     reference_loop(1)
+    _rehearse()
+    # A collection in the middle of a step would write to memory that was shared by a fork.
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+
+
+def _rehearse() -> None:
+    """Do to small pages what steps do, so that no step is the first to run its code."""
+    region = MappedRegion(PMD_BYTES, memfd=False)
+    linux.advise(region.address, PMD_BYTES, linux.MADV_NOHUGEPAGE)
+    pressure = Pressure(_SYSTEM, Path(), "", cgroup=None)
+    actor = Actor(region, make_content("zero"), pressure)
+    step = {"first_page": 0, "page_count": 8, "pages": [0], "write": True, "writable": True}
+    for action in ("touch", "protect", "mincore", "pagemap", "smaps"):
+        actor.perform(step | {"action": action})
+    region.unmap()
 
 
 def main() -> None:
@@ -122,8 +127,10 @@ def main() -> None:
     for line in sys.stdin:
         try:
             reply = run_repetition(json.loads(line))
-        except OSError as error:
+        except CapabilityError as error:
             reply = {"error": str(error)}
+        except OSError as error:
+            reply = {"error": f"the kernel refused a step: {error}"}
         sys.stdout.write(json.dumps(reply) + "\n")
         sys.stdout.flush()
 

@@ -15,7 +15,7 @@ from perfmodel.models.prices import draw_prices
 from perfmodel.results.provenance import provenance
 from perfmodel.results.result import Result, StepResult
 from perfmodel.specs.catalog import load_device, load_machine, load_policy, load_scenario
-from perfmodel.specs.device import SwapDevice
+from perfmodel.specs.device import DeviceKind, SwapDevice
 from perfmodel.specs.machine import Machine
 from perfmodel.specs.policy import SIMULATED_ENTRIES, Policy
 from perfmodel.specs.scenario import Scenario
@@ -37,39 +37,49 @@ def check_seed_and_draws(seed: int, draws: int) -> None:
         raise InputError(Problem("must be a whole number from 20 to 100000", key="draws"))
 
 
-def _check_memory(scenario: Scenario, runs: int) -> None:
+def _state_sizes(scenario: Scenario, runs: int) -> npt.NDArray[np.int64]:
+    """Sizes of a run's state, so that all runs together leave half of the memory alone."""
     import numba
 
-    needed = abi.state_bytes(scenario) * min(runs, numba.get_num_threads())
+    at_once = min(runs, numba.get_num_threads())
     available = available_memory_bytes()
-    if needed > available // 2:
-        raise CapabilityError(
-            f"scenario {scenario.name!r} is too large for this machine: simulating "
-            f"{format_bytes(scenario.region.size_bytes)} takes {format_bytes(needed)} of memory, "
-            f"and {format_bytes(available)} are available; choose a smaller region.size"
-        )
+    compact = abi.compact_bytes(scenario, scenario.processes)
+    allowed = available // 2 // at_once - compact
+    if allowed < compact:
+        raise CapabilityError(_too_large(scenario, f"takes {format_bytes(2 * compact * at_once)}"))
+    return abi.state_sizes(scenario, scenario.processes, allowed)
+
+
+def _too_large(scenario: Scenario, takes: str) -> str:
+    return (
+        f"scenario {scenario.name!r} is too large for this machine: simulating "
+        f"{format_bytes(scenario.region.size_bytes)} {takes} of memory, and "
+        f"{format_bytes(available_memory_bytes())} are available; choose a smaller region.size"
+    )
 
 
 def count_events(
-    scenario: Scenario, machine: Machine, policy: Policy, seeds: range
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    scenario: Scenario, machine: Machine, policy: Policy, device: DeviceKind, seeds: range
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Run the engine once for each seed.
 
     Returns
     -------
-    counters, events : int64 arrays, shape (seeds, steps, N_COUNTERS) and (seeds, steps, N_EVENTS)
+    counts : int64 array, shape (seeds, steps, N_COUNTS)
+        `abi` takes counters, events and the rest out of it.
     mapping : int64 array, shape (seeds, N_MAPPING)
     """
     from perfmodel.kernels.engine import run_all
 
-    _check_memory(scenario, len(seeds))
-    counters, events, mapping = run_all(
-        abi.pack_parameters(scenario, machine, policy, seeds),
-        abi.pack_steps(scenario),
-        scenario.region.count,
+    counts, mapping, exhausted = run_all(
+        abi.pack_parameters(scenario, machine, policy, device, seeds),
+        abi.pack_steps(scenario.steps),
+        _state_sizes(scenario, len(seeds)),
         abi.tlb_columns(machine),
     )
-    return counters, events, mapping
+    if exhausted.any():
+        raise CapabilityError(_too_large(scenario, "and splitting it takes more than half"))
+    return counts, mapping
 
 
 def _check_clock(events: npt.NDArray[np.int64], prices: npt.NDArray[np.int64]) -> None:
@@ -114,11 +124,15 @@ def simulate_draws(
         Counters, time and breakdown of the first run; intervals over all of them.
     """
     check_seed_and_draws(seed, draws)
-    random = policy.swap_entry == "pmd" and 0 < policy.order9_failure < 1
-    runs = _RANDOM_RUNS if random else 1
-    counters, events, mapping = count_events(
-        scenario, machine, policy, range(seed * _RANDOM_RUNS, seed * _RANDOM_RUNS + runs)
+    chances = (
+        max(policy.order9_failure, scenario.settings.order9_failure),
+        scenario.settings.charge_failure,
     )
+    random = policy.swap_entry == "pmd" and any(0 < chance < 1 for chance in chances)
+    runs = _RANDOM_RUNS if random else 1
+    seeds = range(seed * _RANDOM_RUNS, seed * _RANDOM_RUNS + runs)
+    counts, mapping = count_events(scenario, machine, policy, device.kind, seeds)
+    events = abi.events_of(counts)
     prices = draw_prices(machine, device, draws, seed)
     turn = np.arange(draws + 1) % runs
     _check_clock(events, prices)
@@ -133,8 +147,16 @@ def simulate_draws(
                 name=step.name,
                 elapsed_ns=_nanoseconds(by_run[0, index]),
                 interval_ns=(_nanoseconds(low), _nanoseconds(high)),
-                counters=abi.name_counters(counters[0, index]),
+                counters=abi.name_counters(abi.counters_of(counts[0, index])),
                 breakdown_ns=_breakdown(events[0, index], prices[0]),
+                events={
+                    event.name.lower(): int(events[0, index, event])
+                    for event in Event
+                    if events[0, index, event]
+                },
+                fallbacks=abi.name_fallbacks(counts[0, index]),
+                observed=abi.name_observed(counts[0, index]),
+                lock_holds=abi.name_holds(counts[0, index]),
             )
         )
     result = Result(

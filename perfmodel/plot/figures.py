@@ -22,7 +22,8 @@ _MICROSECOND_NS = 1000
 
 def swapin_kib(entry: str) -> int:
     """KiB that one swap fault of an arm reads when all goes well."""
-    size = PMD_BYTES if entry in (PMD_ARM, SHMEM_ENTRY) else PAGE_BYTES << mthp_order(entry)
+    whole = entry in (PMD_ARM, "pmd-lazy", SHMEM_ENTRY)
+    size = PMD_BYTES if whole else PAGE_BYTES << mthp_order(entry)
     return size // 1024
 
 
@@ -94,25 +95,29 @@ def breakdown_by_entry(
 
 
 def breakdown_figure(comparison: Comparison) -> Figure:
-    """The breakdown of the page-out and that of what follows side by side, on one scale."""
+    """The breakdown of the page-out, of what follows and of all else, on one scale."""
+    steps = comparison.scenario.steps
+    known = (StepAction.FILL, StepAction.PAGEOUT, StepAction.TOUCH)
+    panels = {
+        "Page out": tuple(step.name for step in steps if step.action is StepAction.PAGEOUT),
+        "Bring back and use": comparison.fallback.steps,
+        "Other steps": tuple(step.name for step in steps if step.action not in known),
+    }
+    if not panels["Other steps"]:
+        del panels["Other steps"]
     height = 1.6 + 0.38 * len(comparison.arms)
-    figure, (left, right) = new_figure(2, height_inches=height)
-    pageouts = tuple(
-        step.name for step in comparison.scenario.steps if step.action is StepAction.PAGEOUT
-    )
-    _stack(comparison, left, pageouts)
-    _stack(comparison, right, comparison.fallback.steps)
-    left.set_title("Page out")
-    right.set_title("Bring back and use")
+    figure, axes = new_figure(len(panels), height_inches=height)
     used: dict[str, Artist] = {}
-    for ax in (left, right):
+    for ax, (title, names) in zip(axes, panels.items(), strict=True):
+        _stack(comparison, ax, names)
+        ax.set_title(title)
         handles, labels = ax.get_legend_handles_labels()
         used.update((str(label), handle) for label, handle in zip(labels, handles, strict=True))
     if used:
-        names = [name for name, _ in PARTS.values() if name in used]
+        labels = [name for name, _ in PARTS.values() if name in used]
         figure.legend(
-            [used[name] for name in names],
-            names,
+            [used[label] for label in labels],
+            labels,
             loc="outside lower center",
             ncols=5,
             frameon=False,

@@ -11,18 +11,23 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 # Bars are stacked in this order: what all arms have in common stands next to the axis, so that what
-# differs between them shows at the far end. Colours are Paul Tol's "muted" ones and a dark grey.
+# differs between them shows at the far end. Colours are Paul Tol's "muted" ones, a few more of his,
+# and a dark grey.
 PARTS: dict[str, tuple[str, str]] = {
     "decompression": ("decompression", "#332288"),
     "compression": ("compression", "#882255"),
     "clear_and_copy": ("clear and copy", "#999933"),
     "swap_slots": ("swap slots", "#88CCEE"),
+    "swap_cache": ("swap cache", "#BBCC33"),
     "data_access": ("data access", "#117733"),
     "tlb_misses": ("TLB misses", "#555555"),
     "mapping": ("mapping", "#44AA99"),
     "page_table": ("page-table work", "#AA4499"),
+    "page_table_walk": ("page-table walk", "#6699CC"),
+    "split_and_collapse": ("split and collapse", "#661100"),
     "device_wait": ("device wait", "#BBBBBB"),
     "allocation": ("allocation", "#DDCC77"),
+    "system_call": ("system calls", "#EE8866"),
     "fault_entry": ("fault entry", "#CC6677"),
 }
 PREDICTED = "#0072B2"

@@ -13,6 +13,7 @@ import jinja2
 from perfmodel.errors import InputError, Problem
 from perfmodel.plot.figures import breakdown_figure, cost_by_swapin_size
 from perfmodel.plot.style import new_figure, to_svg
+from perfmodel.report.notes import comparison_notes
 from perfmodel.report.table import PREDICTED, cells, legend, sentences, setting
 from perfmodel.results.result import Result
 from perfmodel.specs.policy import SHMEM_ENTRY
@@ -142,7 +143,8 @@ def _figures(comparison: Comparison) -> list[dict[str, str]]:
         (
             breakdown_figure(comparison),
             "Where the predicted time goes, per 2 MiB: all page-outs on the left, all touches "
-            "after the first page-out on the right, on the same scale.",
+            "after the first page-out beside them, and then all other steps but the fill, if there "
+            "are any; on the same scale.",
             f"Stacked bars of predicted microseconds per 2 MiB by part of the work for {arms}.",
         ),
     ]
@@ -181,7 +183,7 @@ def render(comparison: Comparison, command: str) -> str:
         headings=headings,
         body=body,
         predicted=PREDICTED,
-        legend=legend(comparison),
+        legend=[*legend(comparison), *comparison_notes(comparison)],
         entries=list(comparison.arms),
         stands_in=stands_in,
         counters=counters,

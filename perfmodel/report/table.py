@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import attrs
 
 from perfmodel.constants import PAGE_BYTES
+from perfmodel.report.notes import comparison_notes
 from perfmodel.results.result import Result
 from perfmodel.specs.policy import SHMEM_ENTRY
 from perfmodel.specs.scenario import Scenario
@@ -19,7 +20,7 @@ WIDTH = 100
 UNKNOWN = "-"
 PREDICTED, MEASURED = "predicted", "measured"
 COUNT_HEADINGS = ("fault", "major", "pages", "reads")
-TIME_HEADINGS = ("out", "in", "again")
+TIME_HEADINGS = ("out", "in", "again", "other")
 # The first unit in which the largest number of a column has no more than four digits.
 _UNITS = (("us", 1e3), ("ms", 1e6), ("s", 1e9))
 
@@ -36,7 +37,8 @@ class Row:
     counts : tuple
         Faults, major faults, pages read and requests read.
     times_ns : tuple
-        Page-out, first touch after it, later touches; each with low and high.
+        Page-out, first touch after it, later touches, and all other steps but the fill and touches
+        before the first page-out; each with low and high.
     page_table_bytes : float or None
     """
 
@@ -48,8 +50,11 @@ class Row:
 
 
 def step_groups(scenario: Scenario) -> tuple[tuple[str, ...], ...]:
-    """Names of the page-outs, of the first touch after each, and of the touches after that."""
-    groups: tuple[list[str], ...] = ([], [], [])
+    """Names of the page-outs, of the first touch after each, of the touches after that, and others.
+
+    The fill and what is touched before the first page-out are in none of them.
+    """
+    groups: tuple[list[str], ...] = ([], [], [], [])
     swapped_out = False
     for step in scenario.steps:
         if step.action is StepAction.PAGEOUT:
@@ -58,6 +63,8 @@ def step_groups(scenario: Scenario) -> tuple[tuple[str, ...], ...]:
         elif step.action is StepAction.TOUCH and groups[0]:
             groups[1 if swapped_out else 2].append(step.name)
             swapped_out = False
+        elif step.action not in (StepAction.FILL, StepAction.TOUCH):
+            groups[3].append(step.name)
     return tuple(tuple(group) for group in groups)
 
 
@@ -150,6 +157,8 @@ def cells(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
     columns: list[list[str]] = []
     for index, heading in enumerate(TIME_HEADINGS):
         times = [row.times_ns[index] for row in table]
+        if heading == "other" and not any(times):
+            continue
         largest = max((abs(number) for time in times if time for number in time), default=0.0)
         unit, scale = next((pair for pair in _UNITS if largest < 9999.5 * pair[1]), _UNITS[-1])
         headings.append(f"{heading} [{unit}]")
@@ -216,6 +225,7 @@ def legend(comparison: Comparison) -> list[str]:
     steps = "; ".join(
         f"{heading}: {' + '.join(names) or 'no step'}"
         for heading, names in zip(TIME_HEADINGS, groups, strict=True)
+        if names or heading != "other"
     )
     notes = [
         f"All per 2 MiB. {steps}.",
@@ -255,5 +265,5 @@ def comparison_table(comparison: Comparison) -> str:
     lines.insert(1, "-" * len(lines[0]))
     facts = [f"{name}: {value}" for name, value in setting(comparison).items()]
     above = [" | ".join(facts[:3]), *facts[3:], ""]
-    below = ["", *legend(comparison), "", *sentences(comparison)]
+    below = ["", *legend(comparison), *comparison_notes(comparison), "", *sentences(comparison)]
     return "".join(f"{line.rstrip()}\n" for line in [*_wrap(above), *lines, *_wrap(below)])

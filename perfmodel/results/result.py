@@ -37,6 +37,13 @@ class StepResult:
         Measured counters that moved between repetitions; `counters` has their most common value.
     observed : dict of str to int
         What a mincore, pagemap or smaps step has read, in pages.
+    events : dict of str to int
+        What cost time, by name. Empty for a measurement, like the two below.
+    fallbacks : dict of str to int
+        Whole-PMD attempts that ended in PTE entries, by reason.
+    lock_holds : dict of str to dict
+        For each lock the number of its holds (``count``), the page-table entries and slot words
+        handled in all of them (``total``) and in the longest (``longest``).
     """
 
     name: str
@@ -47,6 +54,9 @@ class StepResult:
     repetitions_ns: tuple[float, ...] = ()
     unstable_counters: tuple[str, ...] = ()
     observed: dict[str, int] = attrs.field(factory=dict)
+    events: dict[str, int] = attrs.field(factory=dict)
+    fallbacks: dict[str, int] = attrs.field(factory=dict)
+    lock_holds: dict[str, dict[str, int]] = attrs.field(factory=dict)
 
     def to_json(self) -> Json:
         """As `--json` prints it."""
@@ -57,8 +67,9 @@ class StepResult:
             "counters": self.counters,
             "breakdown_ns": self.breakdown_ns,
         }
-        if self.observed:
-            document["observed"] = self.observed
+        for key in ("observed", "events", "fallbacks", "lock_holds"):
+            if value := getattr(self, key):
+                document[key] = value
         if self.repetitions_ns:
             document["repetitions_ns"] = list(self.repetitions_ns)
             document["unstable_counters"] = list(self.unstable_counters)

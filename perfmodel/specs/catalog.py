@@ -14,7 +14,7 @@ from perfmodel.errors import InputError, Problem
 from perfmodel.specs import io
 from perfmodel.specs.device import SwapDevice
 from perfmodel.specs.machine import Machine
-from perfmodel.specs.policy import MEASURED_ENTRIES, Policy, check_entry, mthp_order
+from perfmodel.specs.policy import ALL_ENTRIES, Policy, check_entry, mthp_order, policy_name
 from perfmodel.specs.scenario import Scenario
 
 _PACKAGE = Path(__file__).parent.parent
@@ -78,11 +78,11 @@ def load_device(name: str | Path, machine: Machine | None = None) -> SwapDevice:
 
 
 def load_policy(
-    entry: str, *, order9_failure: float = 0.0, allowed: tuple[str, ...] = MEASURED_ENTRIES
+    entry: str, *, order9_failure: float = 0.0, allowed: tuple[str, ...] = ALL_ENTRIES
 ) -> Policy:
     """The policy behind an arm's short name, such as ``pte``, ``mthp-64k`` or ``pmd``."""
     check_entry(entry, allowed)
-    path = _locate("policy", "linux-pmd-swap" if entry == "pmd" else "linux-6.18")
+    path = _locate("policy", policy_name(entry))
     policy = io.structure(Policy, io.read_toml(path), str(path))
     try:
         return attrs.evolve(policy, swapin_order=mthp_order(entry), order9_failure=order9_failure)

@@ -25,6 +25,8 @@ class Policy:
         Probability that no order-9 page can be had at a PMD swap-in.
     lazy_page_table_deposit : bool
         Whether a PMD leaf keeps no PTE table in reserve.
+    batched_unmap : bool
+        Whether swap-out replaces all PTEs of a folio in one go instead of one by one.
     """
 
     name: str = attrs.field(validator=text)
@@ -35,6 +37,7 @@ class Policy:
     lazy_page_table_deposit: bool = attrs.field(
         default=False, validator=attrs.validators.instance_of(bool)
     )
+    batched_unmap: bool = attrs.field(default=False, validator=attrs.validators.instance_of(bool))
     description: str = attrs.field(default="", validator=attrs.validators.instance_of(str))
 
     @order9_failure.validator
@@ -46,10 +49,13 @@ class Policy:
 _MTHP_ENTRY = re.compile(r"mthp-([0-9]{1,5})k")
 MTHP_SIZES_KIB = (16, 32, 64, 128, 256, 512, 1024)
 MTHP_ENTRIES = tuple(f"mthp-{size}k" for size in MTHP_SIZES_KIB)
-SIMULATED_ENTRIES = ("pte", *MTHP_ENTRIES, "pmd")
+# Kernels that only the model has: their policy files, beside those of `pte` and `pmd`.
+VARIANT_POLICIES = {"pte-batched": "linux-6.18-batched-unmap", "pmd-lazy": "linux-pmd-swap-lazy"}
+SIMULATED_ENTRIES = ("pte", "pte-batched", *MTHP_ENTRIES, "pmd", "pmd-lazy")
 # A memfd THP swaps in whole on a stock kernel: the live stand-in for a PMD swap entry.
 SHMEM_ENTRY = "shmem-pmd"
 MEASURED_ENTRIES = ("pte", *MTHP_ENTRIES, SHMEM_ENTRY, "pmd")
+ALL_ENTRIES = (*SIMULATED_ENTRIES, SHMEM_ENTRY)
 
 
 def mthp_order(entry: str) -> int:
@@ -60,11 +66,18 @@ def mthp_order(entry: str) -> int:
     return (int(match[1]) * 1024 // PAGE_BYTES).bit_length() - 1
 
 
+def policy_name(entry: str) -> str:
+    """Name of the policy file behind an arm's short name."""
+    return VARIANT_POLICIES.get(entry, "linux-pmd-swap" if entry == "pmd" else "linux-6.18")
+
+
 def check_entry(entry: str, allowed: tuple[str, ...], *, key: str = "entry") -> None:
     """Raise an `InputError` unless `entry` is one of `allowed`."""
     if entry not in allowed:
         hint = ""
         if entry == SHMEM_ENTRY:
             hint = " (shmem-pmd exists only on a live kernel; its prediction is pmd)"
+        elif entry in VARIANT_POLICIES:
+            hint = f" ({entry} exists only in the model)"
         message = f"{str(entry)[:40]!r} is not an entry{hint}; choose from {', '.join(allowed)}"
         raise InputError(Problem(message, key=key))

@@ -112,6 +112,7 @@ class Settings:
 
 
 _MOST_STEPS = 1000
+_MOST_FORKS = 7
 _ALL_PAGES = (1 << PAGES_PER_PMD) - 1
 
 
@@ -130,37 +131,70 @@ def _steps(_: object, attribute: attrs.Attribute[Any], value: tuple[Step, ...]) 
     _check_story(value)
 
 
+class _Memory:
+    """What a process may do with which of the 512 pages of each 2 MiB, as bit masks."""
+
+    def __init__(self, mapped: int = _ALL_PAGES, writable: int = _ALL_PAGES) -> None:
+        self.mapped = mapped
+        self.writable = writable
+        # Write-protected by userfaultfd; nobody here lifts that again.
+        self.guarded = 0
+
+    def child(self) -> _Memory:
+        """What a forked child may do; userfaultfd does not go with it."""
+        return _Memory(self.mapped, self.writable)
+
+    def refusal(self, step: Step) -> str:
+        """Why a step cannot be; an empty text if it can."""
+        part = step.page_mask
+        # /proc tells of a region with holes, too.
+        if part & ~self.mapped and step.action not in (StepAction.PAGEMAP, StepAction.SMAPS):
+            return "touches pages that an earlier step has unmapped"
+        if step.action is StepAction.MOVE and part & ~self.writable:
+            return "moves pages that are read-only"
+        if step.action is StepAction.TOUCH and step.write:
+            if part & ~self.writable:
+                return "writes to pages that are read-only"
+            if part & self.guarded:
+                return "writes to pages that are write-protected"
+        return ""
+
+    def change(self, step: Step) -> None:
+        """Take note of what a step leaves behind."""
+        part = step.page_mask
+        if step.action is StepAction.UNMAP:
+            self.mapped &= ~part
+        elif step.action is StepAction.PROTECT:
+            self.writable = self.writable | part if step.writable else self.writable & ~part
+        elif step.action is StepAction.WRITE_PROTECT:
+            self.guarded |= part
+
+
 def _check_story(steps: tuple[Step, ...]) -> None:
     """Every step must find its process alive and its pages mapped, writable where it writes."""
-    mapped: dict[int, int] = {0: _ALL_PAGES}
-    writable: dict[int, int] = {0: _ALL_PAGES}
+    living = {0: _Memory()}
     forks = 0
     for step in steps:
         where = f"step {step.name!r}"
         if step.action.of_the_system:
             continue
-        if step.process not in mapped:
+        if step.process not in living:
             raise ValueError(f"{where}: process {step.process} has ended or was never forked")
-        part, process = step.page_mask, step.process
+        memory = living[step.process]
         if step.action is StepAction.FORK:
             forks += 1
-            if forks > 7:
-                raise ValueError(f"{where}: there must be at most 7 forks")
-            mapped[forks], writable[forks] = mapped[process], writable[process]
+            if forks > _MOST_FORKS:
+                raise ValueError(f"{where}: there must be at most {_MOST_FORKS} forks")
+            living[forks] = memory.child()
         elif step.action is StepAction.EXIT:
-            if process == 0:
+            if step.process == 0:
                 raise ValueError(f"{where}: process 0 lives to the end")
-            del mapped[process]
-        elif part & ~mapped[process]:
-            raise ValueError(f"{where}: touches pages that an earlier step has unmapped")
-        elif step.action is StepAction.UNMAP:
-            mapped[process] &= ~part
-        elif step.action is StepAction.PROTECT:
-            writable[process] &= ~part
-            if step.writable:
-                writable[process] |= part
-        elif step.action is StepAction.TOUCH and step.write and part & ~writable[process]:
-            raise ValueError(f"{where}: writes to pages that are read-only")
+            del living[step.process]
+        else:
+            refusal = memory.refusal(step)
+            if refusal:
+                raise ValueError(f"{where}: {refusal}")
+            memory.change(step)
 
 
 @attrs.frozen
@@ -178,6 +212,11 @@ class Scenario:
     settings: Settings = attrs.field(
         factory=Settings, validator=attrs.validators.instance_of(Settings)
     )
+
+    def __attrs_post_init__(self) -> None:
+        for step in self.steps:
+            if step.refuse_write and self.settings.zswap is not Zswap.ON:
+                raise ValueError(f'step {step.name!r}: refuse_write needs zswap = "on"')
 
     def does_the_same_as(self, other: Scenario) -> bool:
         """Whether both do the same to the same memory, whatever is said about it."""

@@ -4,7 +4,7 @@ import attrs
 import numpy as np
 import pytest
 
-from perfmodel.abi import PRICES, event_quantities
+from perfmodel.abi import PRICES, event_quantities, events_of
 from perfmodel.calibrate.fit import Fit, fit, observe
 from perfmodel.calibrate.profile import FIT_ENTRIES, fit_arms, fit_scenarios
 from perfmodel.constants import PICOSECONDS_PER_NANOSECOND, Event
@@ -15,10 +15,16 @@ from perfmodel.results.provenance import provenance
 from perfmodel.results.result import Result, StepResult
 from perfmodel.specs.catalog import load_device, load_machine, load_policy, load_scenario
 from perfmodel.specs.io import to_table
+from perfmodel.specs.scenario import Scenario
 
 BASE = load_machine("amd-zen3")
 DEVICE = load_device("zram-lz4")
 REPETITIONS = 40
+
+
+def count(scenario: Scenario, entry: str) -> np.ndarray:
+    counts, _ = count_events(scenario, BASE, load_policy(entry), DEVICE.kind, range(1, 2))
+    return events_of(counts)
 
 
 def invented_run(
@@ -28,7 +34,7 @@ def invented_run(
     results = []
     for name, entry in fit_arms():
         scenario = load_scenario(name)
-        _, events, _ = count_events(scenario, BASE, load_policy(entry), range(1, 2))
+        events = count(scenario, entry)
         steps = []
         for index, step in enumerate(scenario.steps):
             exact = float(events[0, index] @ prices_ns)
@@ -61,13 +67,13 @@ def true_prices(seed: int) -> np.ndarray:
 def run_fit(prices: np.ndarray, seed: int, noise: float) -> Fit:
     generator = np.random.Generator(np.random.Philox(seed))
     run = invented_run(prices, generator, noise)
-    return fit(observe([run], fit_arms(), BASE), BASE, DEVICE)
+    return fit(observe([run], fit_arms(), BASE, DEVICE), BASE, DEVICE)
 
 
 def predicted_touch(outcome: Fit, entry: str) -> tuple[float, float]:
     """Time of the touch step and its standard deviation, from a fit."""
     scenario = load_scenario("thp-roundtrip")
-    _, events, _ = count_events(scenario, BASE, load_policy(entry), range(1, 2))
+    events = count(scenario, entry)
     counts = events[0, 2].astype(float)
     best = np.array([quantity.value for quantity in event_quantities(BASE, DEVICE)])
     spread = np.array([quantity.spread for quantity in event_quantities(BASE, DEVICE)])
@@ -92,7 +98,7 @@ def test_noiseless_times_are_explained_and_predicted(seed: int) -> None:
     assert max(abs(error) for error in outcome.residuals.values()) < 0.03
     scenario = load_scenario("thp-roundtrip")
     for entry in ("mthp-32k", "mthp-64k", "mthp-256k"):
-        _, events, _ = count_events(scenario, BASE, load_policy(entry), range(1, 2))
+        events = count(scenario, entry)
         assert predicted_touch(outcome, entry)[0] == pytest.approx(
             float(events[0, 2] @ prices), rel=0.03
         )
@@ -106,7 +112,7 @@ def test_intervals_hold_as_often_as_they_claim() -> None:
         prices = true_prices(seed)
         outcome = run_fit(prices, seed, noise=0.05)
         for entry in ("mthp-64k", "pmd"):
-            _, events, _ = count_events(scenario, BASE, load_policy(entry), range(1, 2))
+            events = count(scenario, entry)
             mean, deviation = predicted_touch(outcome, entry)
             inside.append(abs(float(events[0, 2] @ prices) - mean) < 1.645 * deviation)
     # One-sided noise moves the quantile up, which the assumed model error has to cover.
@@ -135,17 +141,17 @@ def test_runs_that_drift_apart_widen_the_drift() -> None:
     generator = np.random.Generator(np.random.Philox(5))
     prices = true_prices(5)
     runs = [invented_run(prices * factor, generator, 0.02) for factor in (1.0, 1.1, 0.95)]
-    outcome = fit(observe(runs, fit_arms(), BASE), BASE, DEVICE)
+    outcome = fit(observe(runs, fit_arms(), BASE, DEVICE), BASE, DEVICE)
     assert outcome.run_to_run_measured
     assert 0.05 < outcome.run_to_run < 0.11
-    alone = fit(observe(runs[:1], fit_arms(), BASE), BASE, DEVICE)
+    alone = fit(observe(runs[:1], fit_arms(), BASE, DEVICE), BASE, DEVICE)
     assert not alone.run_to_run_measured
 
 
 def test_missing_arm_and_changed_scenario_are_said() -> None:
     run = invented_run(true_prices(1), np.random.Generator(np.random.Philox(1)), 0.02)
     with pytest.raises(InputError, match="has no measurement of thp-zero-roundtrip with pte"):
-        observe([[r for r in run if r.scenario == "thp-roundtrip"]], fit_arms(), BASE)
+        observe([[r for r in run if r.scenario == "thp-roundtrip"]], fit_arms(), BASE, DEVICE)
     other = attrs.evolve(run[0], provenance={"scenario": to_table(load_scenario("thp-two-trips"))})
     with pytest.raises(InputError, match="another version of scenario"):
-        observe([[other, *run[1:]]], fit_arms(), BASE)
+        observe([[other, *run[1:]]], fit_arms(), BASE, DEVICE)

@@ -7,7 +7,9 @@ import pytest
 
 from perfmodel.measure.capabilities import capabilities, missing_for
 from perfmodel.measure.journal import Journal
+from perfmodel.measure.swapdevice import folder_for
 from perfmodel.measure.system import System
+from perfmodel.specs.device import DeviceKind
 
 SYSTEM = System()
 
@@ -19,11 +21,20 @@ def machine_state() -> dict[str, str]:
         *SYSTEM.thp.glob("hugepages-*/*enabled"),
         SYSTEM.thp / "defrag",
         SYSTEM.thp / "khugepaged" / "scan_sleep_millisecs",
+        SYSTEM.thp / "khugepaged" / "pages_to_scan",
         Path("/proc/sys/vm/page-cluster"),
+        Path("/sys/kernel/mm/swap/vma_ra_enabled"),
+        Path("/sys/module/zswap/parameters/enabled"),
+        # Of disks; a loop device takes it over from the file that it last had.
+        *Path("/sys/block").glob("[!lz]*/queue/rotational"),
     ]
     state = {str(file): file.read_text() for file in files if file.is_file()}
     state["swaps"] = " ".join(SYSTEM.active_swaps())
     state["zram"] = str(SYSTEM.zram_numbers())
+    state["loop"] = str([(n, SYSTEM.loop_file(n)) for n in SYSTEM.loop_numbers()])
+    folders = [folder_for(kind) for kind in (DeviceKind.RAM_DISK, DeviceKind.DISK)]
+    folders.append(Path("/sys/fs/cgroup/memory"))
+    state["ours"] = str([str(path) for folder in folders for path in folder.glob("perfmodel-*")])
     return state
 
 

@@ -66,11 +66,17 @@ def results() -> list[Any]:
 
 def live_kernels() -> list[int]:
     """What the kernels of the live runner return for one range of memory."""
-    from perfmodel.kernels.touch import reference_loop, touch_pages, write_regions
+    from perfmodel.kernels.touch import reference_loop, touch_pages, write_pages, write_regions
 
     words = np.zeros(512 * 512, dtype=np.int64)
     write_regions(words, np.arange(512, dtype=np.int64))
-    return [int(touch_pages(words, 1, pages)) for pages in (1, 8, 512)] + [int(reference_loop(9))]
+    found = []
+    for count in (1, 8, 512):
+        pages = np.arange(count, dtype=np.int64) * 512 // count
+        found.append(int(touch_pages(words, 1, pages)))
+        write_pages(words, 1, pages)
+        found.append(int(words.sum()))
+    return [*found, int(reference_loop(9))]
 
 
 def out_of_range_is_an_error() -> dict[str, bool]:
@@ -86,7 +92,7 @@ def out_of_range_is_an_error() -> dict[str, bool]:
     )
     caught = {"kernel": False, "driver": False}
     try:
-        touch_pages(np.zeros(512, dtype=np.int64), 1, 2)
+        touch_pages(np.zeros(512, dtype=np.int64), 1, np.array([0, 256]))
     except IndexError:
         caught["kernel"] = True
     try:

@@ -4,6 +4,8 @@ import attrs
 import pytest
 import tomli_w
 
+from perfmodel.calibrate.profile import fit_scenarios
+from perfmodel.calibrate.validate import find_scenarios, is_round_trip
 from perfmodel.errors import InputError
 from perfmodel.specs.catalog import (
     default_machine,
@@ -17,8 +19,8 @@ from perfmodel.specs.device import SwapDevice
 from perfmodel.specs.machine import FitRecord, HostMatch, Machine
 from perfmodel.specs.policy import MEASURED_ENTRIES, SIMULATED_ENTRIES, mthp_order
 from perfmodel.specs.quantity import How, Quantity
-from perfmodel.specs.scenario import Scenario
-from perfmodel.specs.step import StepAction
+from perfmodel.specs.scenario import PageContent, Scenario, Settings, SwapSpace, Zswap
+from perfmodel.specs.step import Racing, Step, StepAction
 from tests.oracles.tlb import Geometry, Tlb
 from tests.property.helpers import to_table
 
@@ -112,6 +114,75 @@ def test_allowed_entries_are_the_callers():
         load_policy("shmem-pmd", allowed=SIMULATED_ENTRIES)
     with pytest.raises(InputError, match=r"choose from pte$"):
         load_policy("pmd", allowed=("pte",))
+
+
+# What is chosen from the installed scenarios
+
+ROUND_TRIPS = ["thp-roundtrip", "thp-sparse-touch", "thp-two-trips", "thp-zero-roundtrip"]
+SHOWN = {name for name in names("scenario") if name.startswith(("split-by-", "fallback-"))}
+
+
+def test_ways_into_split_and_fallbacks_are_shipped():
+    assert len(SHOWN) == 17
+    for name in SHOWN:
+        scenario = load_scenario(name)
+        # Small, and nothing that a fit may see.
+        assert scenario.region.count in (1, 2, 3, 4)
+        assert scenario.held_out
+        assert scenario.description.endswith(".")
+
+
+def test_a_fit_and_a_validation_take_round_trips_alone():
+    assert {"thp-roundtrip", "thp-zero-roundtrip"} <= set(fit_scenarios())
+    assert not SHOWN & set(fit_scenarios())
+    validated = {scenario.name for scenario in find_scenarios(None)}
+    assert set(ROUND_TRIPS) <= validated
+    assert not SHOWN & validated
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"settings": Settings(page_cluster=0)},
+        {"settings": Settings(order9_failure=0.5)},
+        {"swap": SwapSpace(100)},
+        {"steps": (Step("fill", StepAction.FILL), Step("reclaim", StepAction.RECLAIM))},
+        {"steps": (Step("fill", StepAction.FILL), Step("touch", StepAction.TOUCH, write=True))},
+        {
+            "steps": (
+                Step("fill", StepAction.FILL),
+                Step("touch", StepAction.TOUCH, racing=Racing.UNMAP),
+            )
+        },
+    ],
+)
+def test_what_is_no_round_trip(change):
+    scenario = load_scenario("thp-roundtrip")
+    assert is_round_trip(scenario)
+    assert not is_round_trip(attrs.evolve(scenario, **change))
+
+
+def test_a_folder_is_validated_as_it_is():
+    folder = names("scenario")["fallback-zswap"].parent
+    assert [scenario.name for scenario in find_scenarios(folder)] == sorted(names("scenario"))
+
+
+def test_a_scenario_file_can_say_all_of_it():
+    scenario = load_scenario("fallback-no-free-cluster")
+    assert scenario.swap == SwapSpace(clusters=8, free_clusters=1, neighbour_slots=1)
+    assert scenario.clusters == 8
+    scenario = load_scenario("fallback-mixed-zero-state")
+    assert scenario.region.content is PageContent.ONE_NON_ZERO
+    assert scenario.settings == Settings(zswap=Zswap.ON)
+    assert [step.refuse_write for step in scenario.steps] == [False, True, False, False, False]
+    scenario = load_scenario("split-by-readahead")
+    assert scenario.processes == 2
+    assert scenario.steps[5] == Step(
+        "touch-child", StepAction.TOUCH, process=1, first_page=64, page_count=1
+    )
+    assert load_scenario("fallback-unaligned-remap").steps[3].shift_pages == 64
+    assert load_scenario("fallback-slot-freed").steps[3].racing is Racing.UNMAP
+    assert load_scenario("fallback-charge-refused").settings.charge_failure == 1
 
 
 # Names and paths

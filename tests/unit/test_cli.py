@@ -118,6 +118,7 @@ def test_scenario_parameter_reaches_the_scenario(capsys: pytest.CaptureFixture[s
         (["compare", "--entries", "pte,zzz"], "'zzz' is not an entry"),
         (["compare", "--measured", "maybe"], '"maybe"'),
         (["measure", "thp-roundtrip", "--entry", "pud"], "'pud' is not an entry"),
+        (["measure", "thp-roundtrip", "--entry", "pmd-lazy"], "exists only in the model"),
         (["measure", "thp-roundtrip", "--repetitions", "1"], "from 3 to 1000"),
         (["show", "nothing"], "'nothing' is not installed"),
         (["calibrate", "--evidence", "no-such.json"], "no-such.json: cannot be read"),
@@ -217,6 +218,44 @@ def test_show_lists_and_shows_sources(capsys: pytest.CaptureFixture[str]) -> Non
     assert "stlb_hit_ns" in output
     assert "assumed" in output
     assert "InstLatx64" in output
+
+
+def test_show_prints_only_what_differs_from_the_defaults(
+    capsys: pytest.CaptureFixture[str], small: str
+) -> None:
+    _, output, _ = call(capsys, "show", small)
+    assert "page_cluster" not in output
+    assert "process" not in output
+    path = Path(small)
+    text = GOOD_SCENARIO.replace('name = "touch"\naction = "touch"', 'name = "f"\naction = "fork"')
+    text += '[[steps]]\nname = "touch"\naction = "touch"\nprocess = 1\n'
+    path.write_text(text + "[settings]\npage_cluster = 5\n")
+    _, output, _ = call(capsys, "show", small)
+    assert "name touch, action touch, process 1" in output
+    assert output.split("page_cluster")[1].split()[0] == "5"
+    assert call_json(capsys, "show", small)["settings"]["page_cluster"] == 5
+
+
+def test_show_mechanism_has_every_caller(capsys: pytest.CaptureFixture[str]) -> None:
+    from perfmodel.specs.callers import CALLERS
+
+    rows = call_json(capsys, "show", "mechanism")
+    assert list(dict.fromkeys(row["caller"] for row in rows)) == [c.name for c in CALLERS]
+    status, output, _ = call(capsys, "show", "mechanism")
+    assert status == 0
+    assert all(caller.name.split(",")[0] in output for caller in CALLERS)
+
+
+def test_simulate_says_fallbacks_and_lock_holds(
+    capsys: pytest.CaptureFixture[str], small: str
+) -> None:
+    status, output, _ = call(capsys, "simulate", small, "--entry", "pmd", "--order9-failure", "1")
+    assert status == 0
+    assert "fell back to PTEs: no order9 page 2" in output
+    assert "lock holds: " in output
+    status, output, _ = call(capsys, "compare", small, "--entries", "pte,pmd")
+    assert "Longest lock holds" in output
+    assert all(len(line) <= 100 for line in output.splitlines())
 
 
 def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:

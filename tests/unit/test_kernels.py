@@ -20,12 +20,17 @@ from perfmodel.constants import (
 from perfmodel.kernels import _jit
 from perfmodel.kernels.engine import describe_mapping, run_all
 from perfmodel.kernels.tlb import flush, forget_range, translate
-from perfmodel.kernels.touch import reference_loop, touch_pages, write_regions
+from perfmodel.kernels.touch import reference_loop, touch_pages, write_pages, write_regions
 from perfmodel.specs.catalog import load_machine, load_policy, load_scenario
 from tests.property import legs
 
 WORDS_PER_PAGE = 512
 WORDS_PER_RANGE = WORDS_PER_PAGE * PAGES_PER_PMD
+
+
+def spread(count):
+    """So many pages of a 2 MiB range."""
+    return np.arange(count, dtype=np.int64) * PAGES_PER_PMD // count
 
 
 # The TLB's rows
@@ -129,7 +134,7 @@ def test_touching_ends_at_the_last_page_of_the_last_range(regions, pages):
     page = (pages - 1) * PAGES_PER_PMD // pages
     # The line within the page moves with the page: 64 lines of 8 words.
     expected = (regions - 1) * WORDS_PER_RANGE + page * WORDS_PER_PAGE + page % 64 * 8
-    assert touch_pages(words, regions, pages) == expected
+    assert touch_pages(words, regions, spread(pages)) == expected
 
 
 def test_every_load_waits_for_the_one_before():
@@ -137,7 +142,19 @@ def test_every_load_waits_for_the_one_before():
     # A negative word in the first of two pages moves the second load by one word.
     words[0] = -1
     second = 256 * WORDS_PER_PAGE
-    assert touch_pages(words, 1, 2) == second - 1
+    assert touch_pages(words, 1, spread(2)) == second - 1
+
+
+@pytest.mark.parametrize("regions", [1, 3])
+@pytest.mark.parametrize("pages", [1, 2, 8, 512])
+def test_writing_pages_writes_where_touching_reads(regions, pages):
+    words = np.zeros(regions * WORDS_PER_RANGE, dtype=np.int64)
+    write_pages(words, regions, spread(pages))
+    numbers = np.tile(spread(pages), regions)
+    first = np.repeat(np.arange(regions), pages) * PAGES_PER_PMD
+    places = (first + numbers) * WORDS_PER_PAGE + numbers % 64 * 8
+    assert (words[places] == numbers + 1).all()
+    assert np.count_nonzero(words) == len(places)
 
 
 @pytest.mark.parametrize("regions", [1, 3])

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from perfmodel.errors import CapabilityError, InputError
-from perfmodel.measure import capabilities as capability_module
+from perfmodel.measure import limits
 from perfmodel.measure.capabilities import capabilities, measurable, missing_for, require
 from perfmodel.measure.journal import Journal
 from perfmodel.measure.run import measure_arms, summarise
@@ -102,9 +102,10 @@ def test_empty_machine_measures_nothing(tmp_path: Path) -> None:
 def test_require_refuses_a_scenario_larger_than_memory(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(capability_module, "available_memory_bytes", lambda: 600 << 20)
+    monkeypatch.setattr(limits, "available_memory_bytes", lambda: 600 << 20)
+    scenario, device = load_scenario("thp-roundtrip"), load_device("zram-lz4")
     with pytest.raises(CapabilityError, match="too large for this machine") as caught:
-        require(["pte", "mthp-64k"], load_scenario("thp-roundtrip"), System(root))
+        require(["pte", "mthp-64k"], [scenario], device, System(root))
     assert len(caught.value.missing) == 1
 
 

@@ -5,6 +5,8 @@ import tomllib
 import attrs
 import pytest
 
+from perfmodel.constants import Action, Content
+from perfmodel.constants import Zswap as EngineZswap
 from perfmodel.errors import InputError
 from perfmodel.specs import io
 from perfmodel.specs.catalog import (
@@ -17,8 +19,8 @@ from perfmodel.specs.catalog import (
 from perfmodel.specs.device import DeviceKind
 from perfmodel.specs.machine import FitRecord, HostMatch, Machine
 from perfmodel.specs.quantity import How, Quantity
-from perfmodel.specs.scenario import PageContent, Region, Scenario
-from perfmodel.specs.step import Step, StepAction
+from perfmodel.specs.scenario import PageContent, Region, Scenario, Settings, SwapSpace, Zswap
+from perfmodel.specs.step import Racing, Step, StepAction
 
 SHIPPED = {
     "machine": names("machine")["amd-zen3"],
@@ -102,6 +104,44 @@ WRONG_CHANGES = [
     (SCENARIO.steps[2], {"pages_per_2mib": 0}),
     (SCENARIO.steps[2], {"pages_per_2mib": True}),
     (SCENARIO.steps[1], {"pages_per_2mib": 8}),
+    (SCENARIO.steps[1], {"process": 8}),
+    (SCENARIO.steps[1], {"process": True}),
+    (SCENARIO.steps[1], {"process": -1}),
+    (SCENARIO.steps[1], {"first_page": 512}),
+    (SCENARIO.steps[1], {"first_page": 1}),
+    (SCENARIO.steps[1], {"first_page": 500, "page_count": 13}),
+    (SCENARIO.steps[1], {"page_count": 0}),
+    (SCENARIO.steps[1], {"write": True}),
+    (SCENARIO.steps[1], {"writable": True}),
+    (SCENARIO.steps[1], {"shift_pages": 1}),
+    (SCENARIO.steps[1], {"refuse_write": 1}),
+    (SCENARIO.steps[1], {"racing": Racing.UNMAP}),
+    (SCENARIO.steps[2], {"write": 1}),
+    (SCENARIO.steps[2], {"refuse_write": True}),
+    (SCENARIO.steps[2], {"racing": "unmap"}),
+    (Step("s", StepAction.PROTECT), {"writable": "yes"}),
+    (Step("s", StepAction.REMAP), {"shift_pages": 512}),
+    (Step("s", StepAction.REMAP), {"page_count": 1}),
+    (Step("s", StepAction.SMAPS), {"page_count": 1}),
+    (Step("s", StepAction.RECLAIM), {"process": 1}),
+    (Step("s", StepAction.SPLIT_FOLIOS), {"process": 1}),
+    (SwapSpace(), {"clusters": -1}),
+    (SwapSpace(), {"clusters": 2.0}),
+    (SwapSpace(), {"neighbour_slots": 1}),
+    (SwapSpace(), {"free_clusters": 1}),
+    (SwapSpace(4), {"free_clusters": 1}),
+    (SwapSpace(4), {"neighbour_slots": 513}),
+    (SwapSpace(4, 0, 1), {"free_clusters": 5}),
+    (Settings(), {"page_cluster": 6}),
+    (Settings(), {"page_cluster": False}),
+    (Settings(), {"vma_readahead": None}),
+    (Settings(), {"zswap": "on"}),
+    (Settings(), {"order9_failure": -0.1}),
+    (Settings(), {"order9_failure": True}),
+    (Settings(), {"charge_failure": float("nan")}),
+    (Settings(), {"charge_failure": 1.01}),
+    (SCENARIO, {"swap": None}),
+    (SCENARIO, {"settings": SwapSpace()}),
     (SCENARIO, {"steps": ()}),
     (SCENARIO, {"steps": SCENARIO.steps[1:]}),
     (SCENARIO, {"steps": SCENARIO.steps[:1] * 2}),
@@ -143,8 +183,79 @@ def test_specs_are_built_in_python_too():
         (Step("fill", StepAction.FILL), Step("touch", StepAction.TOUCH, 8)),
     )
     assert scenario.region.count == 2
+    # As many clusters as the region needs twice, and 32 more, unless told.
+    assert scenario.clusters == 36
+    assert attrs.evolve(scenario, swap=SwapSpace(3)).clusters == 3
+    assert scenario.processes == 1
     assert HostMatch("AuthenticAMD", (1,), family=25).models == (1,)
     assert attrs.evolve(DEVICE, kind=DeviceKind.ZRAM) == DEVICE
+
+
+@pytest.mark.parametrize(
+    ("step", "pages"),
+    [
+        (Step("s", StepAction.TOUCH), list(range(512))),
+        (Step("s", StepAction.TOUCH, 4), [0, 128, 256, 384]),
+        (Step("s", StepAction.TOUCH, 3), [0, 170, 341]),
+        # The part is what a touch spreads its pages over.
+        (Step("s", StepAction.TOUCH, 4, first_page=100, page_count=8), [100, 102, 104, 106]),
+        (Step("s", StepAction.TOUCH, first_page=510, page_count=2), [510, 511]),
+        (Step("s", StepAction.TOUCH, 9, first_page=7, page_count=1), [7]),
+    ],
+)
+def test_pages_of_a_touch(step, pages):
+    assert step.pages() == pages
+    mask = step.page_mask
+    assert all(mask >> page & 1 for page in pages)
+    assert mask.bit_count() == step.page_count
+    assert step.is_whole == (step.page_count == 512)
+
+
+SYSTEM = {"reclaim", "swapoff", "khugepaged", "split-folios", "memory-failure", "zswap-writeback"}
+WITHOUT_PART = {"fill", "collapse", "remap", "move", "pagemap", "smaps", "fork", "exit"} | {
+    "reclaim",
+    "swapoff",
+    "khugepaged",
+}
+
+
+@pytest.mark.parametrize("action", StepAction)
+def test_what_an_action_may_say(action):
+    assert action.of_the_system == (action.value in SYSTEM)
+    assert action.takes_part == (action.value not in WITHOUT_PART)
+    part = {"first_page": 3, "page_count": 5}
+    if action.takes_part:
+        assert Step("s", action, **part).page_mask == 0b11111000
+    else:
+        with pytest.raises(ValueError, match="page_count does not belong"):
+            Step("s", action, **part)
+    if action.of_the_system:
+        with pytest.raises(ValueError, match="process does not belong"):
+            Step("s", action, process=1)
+    else:
+        assert Step("s", action, process=1).process == 1
+
+
+def test_steps_are_known_to_the_engine():
+    assert {action.name for action in StepAction} == {action.name for action in Action}
+    assert {content.name for content in PageContent} == {content.name for content in Content}
+    assert {zswap.name for zswap in Zswap} == {zswap.name for zswap in EngineZswap}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"region": Region(2 << 20, PageContent.ZERO)},
+        {"steps": SCENARIO.steps[:2]},
+        {"swap": SwapSpace(100)},
+        {"settings": Settings(page_cluster=0)},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_what_makes_two_scenarios_the_same(change):
+    said = {"name": "other", "description": "other", "held_out": True}
+    assert attrs.evolve(SCENARIO, **said).does_the_same_as(SCENARIO)
+    assert not attrs.evolve(SCENARIO, **change).does_the_same_as(SCENARIO)
 
 
 # Profiles: machines with a fit

@@ -1,0 +1,144 @@
+"""MADV_COLLAPSE and khugepaged: 512 PTEs become one PMD leaf again."""
+
+import numpy as np
+
+from perfmodel.constants import (
+    PAGES_PER_PMD,
+    PMD_ORDER,
+    Counter,
+    Event,
+    PteKind,
+    RegionState,
+)
+from perfmodel.kernels._jit import inner_kernel
+from perfmodel.kernels.faults import swap_in_pte
+from perfmodel.kernels.folios import add_mappings, new_folio
+from perfmodel.kernels.layout import (
+    COUNTERS,
+    DIRTY,
+    EXCLUSIVE,
+    PROTECTION_MASK,
+    PROTECTION_SHIFT,
+    UFFD_WP,
+    WRITABLE,
+    WRITABLE_PAGE,
+    Cell,
+)
+from perfmodel.kernels.rmap import mappings_in, remove_mappings
+from perfmodel.kernels.slots import hold_pmd, hold_table, release_row
+from perfmodel.kernels.tables import (
+    forget_table,
+    is_armed,
+    one_vma,
+    pmd_kind,
+    pmd_number,
+    pmd_value,
+    set_pmd,
+    shift_of,
+    word_folio,
+    word_kind,
+)
+from perfmodel.kernels.zap import clear_entries, folio_run
+
+# Defaults of /sys/kernel/mm/transparent_hugepage/khugepaged.
+_MAX_PTES_SWAP = 64
+_MAX_PTES_NONE = 511
+_MAX_PTES_SHARED = 256
+_LEAST_REFERENCED = 256
+
+
+@inner_kernel
+def _within_limits(m, process, q):
+    """Whether khugepaged goes on after its scan of a table."""
+    row = pmd_value(m, q)
+    swapped = 0
+    nothing = 0
+    shared = 0
+    present = 0
+    for entry in range(PAGES_PER_PMD):
+        word = m.rows[row, entry]
+        kind = word_kind(word)
+        if kind == PteKind.SWAP:
+            swapped += 1
+            if swapped > _MAX_PTES_SWAP:
+                m.counts[COUNTERS + Counter.THP_SCAN_EXCEED_SWAP_PTE] += 1
+                return False
+        elif kind == PteKind.PRESENT:
+            present += 1
+            folio = word_folio(word)
+            if mappings_in(m, folio, process) != np.int64(m.folios[folio]["mapcount"]):
+                shared += 1
+                if shared > _MAX_PTES_SHARED:
+                    m.counts[COUNTERS + Counter.THP_SCAN_EXCEED_SHARE_PTE] += 1
+                    return False
+        else:
+            nothing += 1
+            if nothing > _MAX_PTES_NONE:
+                return False
+    return present > 0 and (swapped == 0 or present >= _LEAST_REFERENCED)
+
+
+@inner_kernel
+def collapse_range(m, process, span, by_call):
+    """Collapse one range if that is possible; `by_call` is 1 for MADV_COLLAPSE."""
+    q = pmd_number(m, process, span)
+    kind = pmd_kind(m, q)
+    if kind == RegionState.NONE:
+        return
+    m.counts[Event.VISIT_PMD] += 1
+    if kind != RegionState.PTE_TABLE:
+        return
+    m.counts[Event.VISIT_PTE] += PAGES_PER_PMD
+    hold_table(m, np.int64(PAGES_PER_PMD))
+    if is_armed(m, process) or not one_vma(m, q, np.int64(0), np.int64(PAGES_PER_PMD)):
+        return
+    row = pmd_value(m, q)
+    anything = False
+    for entry in range(PAGES_PER_PMD):
+        word = m.rows[row, entry]
+        if word_kind(word) == PteKind.NONE:
+            continue
+        anything = True
+        if word & UFFD_WP:
+            return
+    if not anything or (by_call == 0 and not _within_limits(m, process, q)):
+        return
+    m.counts[COUNTERS + Counter.THP_COLLAPSE_ALLOC] += 1
+    m.counts[Event.COLLAPSE_RANGE] += 1
+    m.counts[Event.THP_ALLOCATION] += 1
+    for entry in range(PAGES_PER_PMD):
+        if word_kind(m.rows[row, entry]) == PteKind.SWAP:
+            swap_in_pte(m, process, q, entry, np.int64(0), np.int64(0))
+    _replace(m, process, q, row)
+
+
+@inner_kernel
+def _replace(m, process, q, row):
+    """Copy 512 pages into a new THP and map it."""
+    entry = np.int64(0)
+    while entry < PAGES_PER_PMD:
+        word = m.rows[row, entry]
+        run = 1
+        if word_kind(word) == PteKind.PRESENT:
+            run = folio_run(m, row, entry, np.int64(PAGES_PER_PMD))
+            clear_entries(m, row, entry, entry + run)
+            m.counts[Event.COPY_PAGE] += run
+            m.counts[Event.ZAP_PTE] += run
+            remove_mappings(m, word_folio(word), run, np.int64(1))
+        else:
+            m.counts[Event.CLEAR_PAGE] += 1
+        entry += run
+    forget_table(m, q)
+    protection = (m.rows[row, 0] & PROTECTION_MASK) >> PROTECTION_SHIFT
+    release_row(m, row)
+    page = (q % m.state[Cell.RANGES]) * PAGES_PER_PMD - shift_of(m, process)
+    folio = new_folio(m, np.int64(PMD_ORDER), page)
+    flags = np.int64(EXCLUSIVE | DIRTY)
+    if protection == WRITABLE_PAGE:
+        flags |= WRITABLE
+    set_pmd(m, q, np.int64(RegionState.PMD_MAPPED.value), flags, folio)
+    m.pmds[q]["protection"] = protection
+    add_mappings(m, folio, np.int64(1))
+    m.counts[Event.MAP_PMD] += 1
+    hold_pmd(m, np.int64(1))
+    m.state[Cell.FLUSH_WANTED] = 1

@@ -1,0 +1,424 @@
+"""The page fault, from the read of the PMD to the entry that lets the access succeed."""
+
+import numpy as np
+
+from perfmodel.constants import (
+    PAGES_PER_PMD,
+    PMD_ORDER,
+    CacheClass,
+    Counter,
+    Event,
+    Fallback,
+    OrderCounter,
+    PteKind,
+    RegionState,
+    Zswap,
+)
+from perfmodel.kernels._jit import inner_kernel
+from perfmodel.kernels.folios import (
+    add_mappings,
+    folio_order,
+    folio_slot,
+    is_cached,
+    new_folio,
+    put_slots,
+    try_free_cache,
+)
+from perfmodel.kernels.layout import (
+    COUNTERS,
+    DIRTY,
+    EXCLUSIVE,
+    FALLBACKS,
+    PROTECTION_MASK,
+    PROTECTION_SHIFT,
+    SLOT_COUNT,
+    SLOT_FOLIO_SHIFT,
+    SLOT_ZERO,
+    SLOT_ZSWAP,
+    UFFD_WP,
+    VALUE_SHIFT,
+    WRITABLE,
+    WRITABLE_PAGE,
+    Cell,
+)
+from perfmodel.kernels.readahead import note_cache_hit, swap_in_with_readahead
+from perfmodel.kernels.rmap import mappings_in, remove_mappings
+from perfmodel.kernels.slots import (
+    cached_folio,
+    hold_cluster,
+    hold_pmd,
+    hold_table,
+    more_than_half_used,
+    slot_word,
+)
+from perfmodel.kernels.swap_cache import NO_FALLBACK, classify, try_huge_read
+from perfmodel.kernels.swap_io import count_order, read_folio
+from perfmodel.kernels.tables import (
+    is_armed,
+    keep_protection,
+    make_table,
+    one_vma,
+    page_protection,
+    pmd_flags,
+    pmd_kind,
+    pmd_value,
+    set_pmd,
+    shift_of,
+    split_mapping,
+    split_swap_entry,
+    word_folio,
+    word_kind,
+    word_value,
+)
+
+CARRIED = EXCLUSIVE | UFFD_WP
+
+
+@inner_kernel
+def _number(m, q, entry):
+    return (q % m.state[Cell.RANGES]) * PAGES_PER_PMD + entry
+
+
+@inner_kernel
+def _writable_by(m, q, entry, flags):
+    """WRITABLE if an entry with these flags may be written to."""
+    may = flags & EXCLUSIVE and not flags & UFFD_WP
+    if may and page_protection(m, q, entry) == WRITABLE_PAGE:
+        return np.int64(WRITABLE)
+    return np.int64(0)
+
+
+@inner_kernel
+def new_thp(m, process, q, deposit):
+    """A cleared THP for a whole range; `deposit` is 1 if its PTE table has yet to be put aside."""
+    page = _number(m, q, np.int64(0)) - shift_of(m, process)
+    folio = new_folio(m, np.int64(PMD_ORDER), page)
+    flags = np.int64(EXCLUSIVE | WRITABLE)
+    set_pmd(m, q, np.int64(RegionState.PMD_MAPPED.value), flags, folio)
+    add_mappings(m, folio, np.int64(1))
+    m.counts[COUNTERS + Counter.THP_FAULT_ALLOC] += 1
+    count_order(m, np.int64(OrderCounter.ANON_FAULT_ALLOC.value), np.int64(PMD_ORDER))
+    m.counts[Event.THP_ALLOCATION] += 1
+    m.counts[Event.CLEAR_PAGE] += PAGES_PER_PMD
+    m.counts[Event.MAP_PMD] += 1
+    if deposit == 1 and m.parameters["lazy_page_table_deposit"] == 0:
+        m.counts[Event.PAGE_TABLE_ALLOCATION] += 1
+    hold_pmd(m, np.int64(1))
+    m.state[Cell.WARM_UNTIL] = _number(m, q, np.int64(PAGES_PER_PMD))
+
+
+@inner_kernel
+def map_huge(m, q, was_cached, may_write, write):
+    """Map the one folio that the cache holds for a PMD swap entry, and drop 512 counts at once."""
+    cluster = pmd_value(m, q)
+    slot = cluster * PAGES_PER_PMD
+    folio = cached_folio(m, slot)
+    flags = pmd_flags(m, q) & CARRIED
+    if may_write == 1:
+        flags |= _writable_by(m, q, np.int64(0), flags)
+    set_pmd(m, q, np.int64(RegionState.PMD_MAPPED.value), flags, folio)
+    others = add_mappings(m, folio, np.int64(1)) - 1
+    m.counts[Event.MAP_PMD] += 1
+    hold_pmd(m, np.int64(1))
+    if was_cached == 1:
+        m.counts[Event.PUT_SLOT] += PAGES_PER_PMD
+    put_slots(m, slot, np.int64(PAGES_PER_PMD))
+    if m.parameters["synchronous"] == 1 or (write == 1 and others == 0) or more_than_half_used(m):
+        try_free_cache(m, folio)
+
+
+@inner_kernel
+def swap_entry_fault(m, process, q, entry, write):
+    """Fault on a PMD swap entry: 2 MiB at once, or the fallback to PTEs."""
+    cluster = pmd_value(m, q)
+    found = classify(m, cluster)
+    reason = np.int64(Fallback.SPLIT_CACHE.value)
+    if found == CacheClass.EMPTY:
+        page = _number(m, q, np.int64(0)) - shift_of(m, process)
+        reason = try_huge_read(m, q, cluster, page)
+        if reason == NO_FALLBACK:
+            m.counts[COUNTERS + Counter.PGMAJFAULT] += 1
+            m.state[Cell.WARM_UNTIL] = _number(m, q, np.int64(PAGES_PER_PMD))
+            map_huge(m, q, np.int64(0), np.int64(1), write)
+    elif found == CacheClass.HUGE:
+        reason = np.int64(NO_FALLBACK)
+        map_huge(m, q, np.int64(1), np.int64(1), write)
+    if reason != NO_FALLBACK:
+        split_swap_entry(m, q, reason)
+        pte_fault(m, process, q, entry, write)
+    elif write == 1 and not pmd_flags(m, q) & WRITABLE:
+        leaf_write_fault(m, process, q, entry)
+
+
+@inner_kernel
+def leaf_write_fault(m, process, q, entry):
+    """Write to a PMD leaf that is not writable."""
+    folio = pmd_value(m, q)
+    flags = pmd_flags(m, q)
+    if flags & EXCLUSIVE:
+        m.pmds[q]["flags"] = flags | WRITABLE
+    elif np.int64(m.folios[folio]["mapcount"]) == 1 and (
+        not is_cached(m, folio) or try_free_cache(m, folio)
+    ):
+        m.pmds[q]["flags"] = flags | WRITABLE | EXCLUSIVE
+    else:
+        split_mapping(m, q)
+        m.counts[FALLBACKS + Fallback.WRITE_SHARED] += 1
+        pte_write_fault(m, process, q, entry)
+
+
+@inner_kernel
+def _swapin_order(m, process, q, entry, slot):
+    """Order that a PTE swap-in from a synchronous device reads at once."""
+    order = m.parameters["swapin_order"]
+    if order == 0 or m.parameters["zswap"] != Zswap.NEVER or is_armed(m, process):
+        return np.int64(0)
+    size = 1 << order
+    first = entry >> order << order
+    if (slot - entry) % size != 0 or not one_vma(m, q, first, size):
+        return np.int64(0)
+    row = pmd_value(m, q)
+    slot -= entry - first
+    like = m.rows[row, first] & ((1 << VALUE_SHIFT) - 1)
+    zero = slot_word(m, slot) & SLOT_ZERO
+    for part in range(size):
+        if m.rows[row, first + part] != like | ((slot + part) << VALUE_SHIFT):
+            return np.int64(0)
+        word = slot_word(m, slot + part)
+        if word >> SLOT_FOLIO_SHIFT or word & SLOT_ZERO != zero:
+            return np.int64(0)
+    if word_kind(like) != PteKind.SWAP:
+        return np.int64(0)
+    return order
+
+
+@inner_kernel
+def map_ptes(m, q, first, size, folio, part, flags, may_write):
+    """Entries from `first` on map the pages of a folio from `part` on."""
+    row = pmd_value(m, q)
+    value = folio * PAGES_PER_PMD + part
+    upgrade = may_write == 1 and flags & EXCLUSIVE and not flags & UFFD_WP
+    for offset in range(size):
+        word = m.rows[row, first + offset]
+        entry_flags = flags
+        if upgrade and word & PROTECTION_MASK == WRITABLE_PAGE << PROTECTION_SHIFT:
+            entry_flags |= WRITABLE
+        m.rows[row, first + offset] = keep_protection(
+            word, PteKind.PRESENT | entry_flags | ((value + offset) << VALUE_SHIFT)
+        )
+    m.counts[Event.MAP_PTE] += size
+    hold_table(m, size)
+    return add_mappings(m, folio, size) - size
+
+
+@inner_kernel
+def _read_directly(m, process, q, entry, slot):
+    """Synchronous device, one user: the folio never sees the swap cache."""
+    order = _swapin_order(m, process, q, entry, slot)
+    size = np.int64(1) << order
+    first = entry >> order << order
+    slot -= entry - first
+    folio = new_folio(m, order, _number(m, q, first) - shift_of(m, process))
+    flags = slot_word(m, slot) & (SLOT_ZERO | SLOT_ZSWAP)
+    read_folio(m, order, flags, np.int64(1))
+    hold_cluster(m, size)
+    m.state[Cell.WARM_UNTIL] = _number(m, q, first + size)
+    carried = (m.rows[pmd_value(m, q), entry] & UFFD_WP) | EXCLUSIVE
+    map_ptes(m, q, first, size, folio, np.int64(0), carried, np.int64(1))
+    put_slots(m, slot, size)
+
+
+@inner_kernel
+def _maps_whole(m, q, entry, folio, slot):
+    """Whether a large cached folio can be mapped whole around an entry that names `slot`."""
+    size = 1 << folio_order(m, folio)
+    first_slot = folio_slot(m, folio)
+    first = entry - (slot - first_slot)
+    if first < 0 or first + size > PAGES_PER_PMD or not one_vma(m, q, first, size):
+        return False
+    row = pmd_value(m, q)
+    like = m.rows[row, entry] & ((1 << VALUE_SHIFT) - 1)
+    for part in range(size):
+        if m.rows[row, first + part] != like | ((first_slot + part) << VALUE_SHIFT):
+            return False
+    return True
+
+
+@inner_kernel
+def swap_in_pte(m, process, q, entry, write, by_fault):
+    """Swap in behind a PTE swap entry; `by_fault` is 0 for a collapse, which is no fault."""
+    row = pmd_value(m, q)
+    slot = word_value(m.rows[row, entry])
+    word = slot_word(m, slot)
+    folio = (word >> SLOT_FOLIO_SHIFT) - 1
+    hit = folio >= 0
+    if hit:
+        note_cache_hit(m, process, q, entry, folio)
+    else:
+        m.counts[COUNTERS + Counter.PGMAJFAULT] += by_fault
+        if m.parameters["synchronous"] == 1 and word & SLOT_COUNT == 1:
+            _read_directly(m, process, q, entry, slot)
+            return
+        folio = swap_in_with_readahead(m, process, q, entry, slot)
+        m.state[Cell.WARM_UNTIL] = _number(m, q, entry + 1)
+    size = np.int64(1)
+    first = entry
+    part = slot - folio_slot(m, folio)
+    if folio_order(m, folio) > 0 and _maps_whole(m, q, entry, folio, slot):
+        size = np.int64(1) << folio_order(m, folio)
+        first = entry - part
+        slot -= part
+        part = np.int64(0)
+    flags = m.rows[row, entry] & CARRIED
+    others = map_ptes(m, q, first, size, folio, part, flags, np.int64(1))
+    if hit:
+        m.counts[Event.PUT_SLOT] += size
+    put_slots(m, slot, size)
+    if (write == 1 and others == 0) or more_than_half_used(m):
+        try_free_cache(m, folio)
+
+
+@inner_kernel
+def _copy_page(m, process, q, entry):
+    """Copy on write: a page of this process's own takes the shared one's place."""
+    row = pmd_value(m, q)
+    word = m.rows[row, entry]
+    page = _number(m, q, entry) - shift_of(m, process)
+    folio = new_folio(m, np.int64(0), page)
+    flags = np.int64(EXCLUSIVE | WRITABLE)
+    m.counts[Event.COPY_PAGE] += 1
+    map_ptes(m, q, entry, np.int64(1), folio, np.int64(0), flags, np.int64(0))
+    remove_mappings(m, word_folio(word), np.int64(1), np.int64(1))
+    m.state[Cell.WARM_UNTIL] = _number(m, q, entry + 1)
+
+
+@inner_kernel
+def pte_write_fault(m, process, q, entry):
+    """Write to a present PTE that is not writable: take the page over, or copy it."""
+    row = pmd_value(m, q)
+    word = m.rows[row, entry]
+    if word & EXCLUSIVE:
+        m.rows[row, entry] = word | WRITABLE
+        return
+    folio = word_folio(word)
+    mapcount = np.int64(m.folios[folio]["mapcount"])
+    if folio_order(m, folio) == 0:
+        mine = mapcount == 1 and (not is_cached(m, folio) or try_free_cache(m, folio))
+    else:
+        mine = not is_cached(m, folio) and mapcount == mappings_in(m, folio, process)
+    if mine:
+        m.rows[row, entry] = word | WRITABLE | EXCLUSIVE
+    else:
+        _copy_page(m, process, q, entry)
+
+
+@inner_kernel
+def _anon_order(m, process, q, entry):
+    """Order of a folio for a first write to an entry that holds nothing."""
+    order = m.parameters["swapin_order"]
+    if order == 0 or is_armed(m, process):
+        return np.int64(0)
+    size = 1 << order
+    first = entry >> order << order
+    if not one_vma(m, q, first, size):
+        return np.int64(0)
+    row = pmd_value(m, q)
+    for part in range(size):
+        if word_kind(m.rows[row, first + part]) != PteKind.NONE:
+            return np.int64(0)
+    return order
+
+
+@inner_kernel
+def _anon_folio(m, process, q, entry, order):
+    """Cleared memory for entries that held nothing, or the zero page."""
+    size = np.int64(1) << order
+    first = entry >> order << order
+    folio = new_folio(m, order, _number(m, q, first) - shift_of(m, process))
+    count_order(m, np.int64(OrderCounter.ANON_FAULT_ALLOC.value), order)
+    m.counts[Event.ANON_FOLIO] += 1
+    m.counts[Event.CLEAR_PAGE] += size
+    flags = np.int64(EXCLUSIVE | WRITABLE)
+    map_ptes(m, q, first, size, folio, np.int64(0), flags, np.int64(0))
+    m.state[Cell.WARM_UNTIL] = _number(m, q, first + size)
+
+
+@inner_kernel
+def pte_fault(m, process, q, entry, write):
+    """Fault on one entry of a PTE table; a write may still need a second look at the entry."""
+    row = pmd_value(m, q)
+    word = m.rows[row, entry]
+    kind = word_kind(word)
+    if kind == PteKind.SWAP:
+        swap_in_pte(m, process, q, entry, write, np.int64(1))
+        word = m.rows[row, entry]
+        if write == 1 and word & WRITABLE == 0:
+            pte_write_fault(m, process, q, entry)
+    elif kind == PteKind.PRESENT:
+        pte_write_fault(m, process, q, entry)
+    elif kind == PteKind.ZERO:
+        _anon_folio(m, process, q, entry, np.int64(0))
+    elif write == 1:
+        _anon_folio(m, process, q, entry, _anon_order(m, process, q, entry))
+    else:
+        m.rows[row, entry] = keep_protection(word, np.int64(PteKind.ZERO.value))
+        m.counts[Event.MAP_PTE] += 1
+        hold_table(m, np.int64(1))
+
+
+@inner_kernel
+def _nothing_fault(m, process, q, entry, write):
+    """Fault where there is not even a page table."""
+    if not one_vma(m, q, np.int64(0), np.int64(PAGES_PER_PMD)):
+        make_table(m, q)
+        pte_fault(m, process, q, entry, write)
+    elif write == 1:
+        new_thp(m, process, q, np.int64(1))
+    else:
+        set_pmd(m, q, np.int64(RegionState.PMD_ZERO.value), np.int64(0), np.int64(-1))
+        m.counts[Event.MAP_PMD] += 1
+        if m.parameters["lazy_page_table_deposit"] == 0:
+            m.counts[Event.PAGE_TABLE_ALLOCATION] += 1
+        hold_pmd(m, np.int64(1))
+
+
+@inner_kernel
+def handle_fault(m, process, q, entry, write):
+    """One page fault. Allocates: no. Mutates: everything."""
+    m.counts[Event.FAULT] += 1
+    m.counts[COUNTERS + Counter.PGFAULT] += 1
+    kind = pmd_kind(m, q)
+    if kind == RegionState.PTE_TABLE:
+        pte_fault(m, process, q, entry, write)
+    elif kind == RegionState.PMD_SWAP:
+        swap_entry_fault(m, process, q, entry, write)
+    elif kind == RegionState.PMD_MAPPED:
+        leaf_write_fault(m, process, q, entry)
+    elif kind == RegionState.PMD_ZERO:
+        new_thp(m, process, q, np.int64(0))
+    else:
+        _nothing_fault(m, process, q, entry, write)
+
+
+@inner_kernel
+def needs_fault(m, q, entry, write):
+    """Whether an access cannot go through the present entry; a write that can makes it dirty."""
+    kind = pmd_kind(m, q)
+    if kind == RegionState.PTE_TABLE:
+        row = pmd_value(m, q)
+        word = m.rows[row, entry]
+        if write == 0:
+            return word_kind(word) < PteKind.PRESENT
+        if word_kind(word) != PteKind.PRESENT or word & WRITABLE == 0:
+            return True
+        m.rows[row, entry] = word | DIRTY
+        return False
+    if kind == RegionState.PMD_MAPPED:
+        if write == 0:
+            return False
+        flags = pmd_flags(m, q)
+        if flags & WRITABLE == 0:
+            return True
+        m.pmds[q]["flags"] = flags | DIRTY
+        return False
+    return write == 1 or kind != RegionState.PMD_ZERO

@@ -1,0 +1,170 @@
+"""How the state of one run lies in memory: record types, bit masks and the `Memory` that holds all.
+
+A 2 MiB range that nothing has split costs one PMD record, one folio record and two cluster records
+(the slots that it has and those it had before): 64 bytes. Rows of 512 words are taken from a pool
+only for a PTE table, and for a cluster whose slots differ from one another.
+"""
+
+from enum import IntEnum
+from typing import NamedTuple
+
+import numpy as np
+
+from perfmodel.constants import (
+    N_COUNTERS,
+    N_EVENTS,
+    N_FALLBACKS,
+    N_HOLDS,
+    N_LOCKS,
+    N_OBSERVED,
+    PAGES_PER_PMD,
+)
+
+PMD = np.dtype(
+    [
+        ("value", np.int32),  # folio, cluster or row of the PTE table, as `kind` says
+        ("kind", np.int8),  # RegionState
+        ("flags", np.int8),
+        ("protection", np.int8),
+    ],
+    align=True,
+)
+FOLIO = np.dtype(
+    [
+        ("cluster", np.int32),  # of its first slot in the swap cache, -1 if it is not cached
+        ("range", np.int32),  # 2 MiB range of its first region page
+        ("offset", np.int16),  # of the first slot in the cluster
+        ("index", np.int16),  # of the first region page in the range
+        ("mapcount", np.int16),
+        ("order", np.int8),
+        ("flags", np.int8),
+    ],
+    align=True,
+)
+CLUSTER = np.dtype(
+    [
+        ("value", np.int32),  # cached order-9 folio or -1; row of slot words where DETAILED
+        ("previous", np.int32),
+        ("next", np.int32),
+        ("used", np.int16),
+        ("list", np.int8),
+        ("order", np.int8),
+        ("count", np.int8),  # of every slot, unless DETAILED
+        ("flags", np.int8),
+    ],
+    align=True,
+)
+
+# Flags of PMD records and of PTE words alike.
+WRITABLE = 4
+DIRTY = 8
+EXCLUSIVE = 16
+UFFD_WP = 32
+ALL_FLAGS = WRITABLE | DIRTY | EXCLUSIVE | UFFD_WP
+# A PTE word: kind, flags, protection of the page, and the slot, or folio x 512 + page of the folio.
+KIND_MASK = 3
+PROTECTION_SHIFT = 6
+PROTECTION_MASK = 3 << PROTECTION_SHIFT
+VALUE_SHIFT = 8
+# Protection of pages; MIXED means that the words of the row say it.
+WRITABLE_PAGE = 0
+READ_ONLY_PAGE = 1
+UNMAPPED_PAGE = 2
+MIXED = 3
+# Flags of folios.
+FOLIO_DIRTY = 1
+FOLIO_LAZYFREE = 2
+FOLIO_READAHEAD = 4
+FOLIO_PARTIALLY_MAPPED = 8
+# Flags of clusters.
+CLUSTER_ZERO = 1
+CLUSTER_ZSWAP = 2
+CLUSTER_DETAILED = 4
+# A slot word: count, flags, and cached folio + 1.
+SLOT_COUNT = 255
+SLOT_ZERO = 256
+SLOT_ZSWAP = 512
+SLOT_NEIGHBOUR = 1024
+SLOT_HEADER = 2048
+SLOT_FOLIO_SHIFT = 16
+# Lists that a cluster may stand on.
+LIST_NONE = 0
+LIST_FREE = 1
+LIST_FULL = 2
+LIST_NONFULL = 3  # plus the order, 0 to 9
+LIST_FRAG = 13  # plus the order, 0 to 9
+N_LISTS = 23
+
+
+class Cell(IntEnum):
+    """Single numbers of a run, in `Memory.state`."""
+
+    REGIONS = 0
+    RANGES = 1  # per process: the regions and one more, for memory that is not aligned
+    CLUSTERS = 2  # behind cluster 0
+    PROCESSES = 3  # ever alive
+    STEP = 4
+    REFUSE_WRITE = 5
+    USED_SLOTS = 6
+    CHARGED_PAGES = 7
+    FRESH_CLUSTER = 8  # this one and those behind have never been used
+    FRESH_FOLIO = 9
+    FREE_FOLIO = 10
+    FRESH_ROW = 11
+    FREE_ROW = 12
+    EXHAUSTED = 13
+    SLOT_READAHEAD_PREVIOUS = 14
+    SLOT_READAHEAD_HITS = 15
+    SLOT_READAHEAD_WINDOW = 16
+    WARM_UNTIL = 17  # entries below were brought in by a fault of this step
+    FAULTS_OF_STEP = 18
+    FLUSH_WANTED = 19
+    HINTS = 20  # next slot for each order, 10 cells
+    HEADS = 30  # of each list
+    TAILS = 54
+    PROCESS = 80  # PROCESS_CELLS for each process
+
+
+PROCESS_CELLS = 8
+ALIVE = 0
+SHIFT = 1
+ARMED = 2
+READAHEAD_ADDRESS = 3
+READAHEAD_WINDOW = 4
+READAHEAD_HITS = 5
+MOST_PROCESSES = 8
+# Folios that one call has collected, and behind them those that a split has left.
+COLLECTED = Cell.PROCESS + PROCESS_CELLS * MOST_PROCESSES
+STATE_CELLS = COLLECTED + 2 * PAGES_PER_PMD
+
+# Where each kind of count begins in `Memory.counts`; events begin at 0.
+COUNTERS = N_EVENTS
+FALLBACKS = COUNTERS + N_COUNTERS
+OBSERVED = FALLBACKS + N_FALLBACKS
+HOLDS = OBSERVED + N_OBSERVED
+N_COUNTS = HOLDS + N_LOCKS * N_HOLDS
+
+
+class Memory(NamedTuple):
+    """Everything that a run reads and changes.
+
+    Parameters
+    ----------
+    parameters : record of `abi.PARAMETERS`
+    pmds : PMD records, shape (processes x ranges,)
+    folios : FOLIO records
+    clusters : CLUSTER records, shape (clusters + 1,)
+    rows : int64, shape (rows, 512), PTE tables and slot words
+    state : int64, shape (STATE_CELLS,), by `Cell`, then processes, then collected folios
+    counts : int64, shape (N_COUNTS,), of one step: events, counters, fallbacks, observed, holds
+    tlb : int64, see `tlb`
+    """
+
+    parameters: np.void
+    pmds: np.ndarray
+    folios: np.ndarray
+    clusters: np.ndarray
+    rows: np.ndarray
+    state: np.ndarray
+    counts: np.ndarray
+    tlb: np.ndarray

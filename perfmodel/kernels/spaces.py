@@ -1,0 +1,459 @@
+"""fork, mprotect, userfaultfd write-protection, mremap and UFFDIO_MOVE."""
+
+import numpy as np
+
+from perfmodel.constants import (
+    PAGES_PER_PMD,
+    CacheClass,
+    Event,
+    Fallback,
+    Observed,
+    PteKind,
+    RegionState,
+)
+from perfmodel.kernels._jit import inner_kernel
+from perfmodel.kernels.folios import add_mappings, folio_order
+from perfmodel.kernels.layout import (
+    ALIVE,
+    ARMED,
+    EXCLUSIVE,
+    OBSERVED,
+    PROCESS_CELLS,
+    PROTECTION_MASK,
+    PROTECTION_SHIFT,
+    SHIFT,
+    SLOT_FOLIO_SHIFT,
+    UFFD_WP,
+    UNMAPPED_PAGE,
+    WRITABLE,
+    WRITABLE_PAGE,
+    Cell,
+)
+from perfmodel.kernels.reclaim import split_folio
+from perfmodel.kernels.slots import (
+    add_counts,
+    hold_cluster,
+    hold_pmd,
+    hold_table,
+    slot_word,
+    take_row,
+)
+from perfmodel.kernels.swap_cache import classify
+from perfmodel.kernels.tables import (
+    drop_table,
+    forget_leaf,
+    forget_table,
+    has_row,
+    make_row,
+    pmd_flags,
+    pmd_kind,
+    pmd_number,
+    pmd_value,
+    process_cell,
+    set_pmd,
+    shift_of,
+    split_mapping,
+    split_swap_entry,
+    word_folio,
+    word_kind,
+    word_value,
+)
+
+_SHARED = ~(EXCLUSIVE | WRITABLE | UFFD_WP)
+
+
+@inner_kernel
+def fork(m, parent):
+    """A new process with a copy of the parent's page tables; returns its number."""
+    child = m.state[Cell.PROCESSES]
+    m.state[Cell.PROCESSES] = child + 1
+    for field in range(PROCESS_CELLS):
+        m.state[process_cell(child) + field] = m.state[process_cell(parent) + field]
+    m.state[process_cell(child) + ARMED] = 0
+    m.state[process_cell(child) + ALIVE] = 1
+    for span in range(m.state[Cell.RANGES]):
+        q = pmd_number(m, parent, span)
+        copy = pmd_number(m, child, span)
+        kind = pmd_kind(m, q)
+        m.pmds[copy]["protection"] = np.int64(m.pmds[q]["protection"])
+        if kind == RegionState.NONE:
+            set_pmd(m, copy, kind, np.int64(0), np.int64(-1))
+            if has_row(m, q):
+                _copy_row(m, q, copy)
+            continue
+        m.counts[Event.VISIT_PMD] += 1
+        if kind == RegionState.PTE_TABLE:
+            _copy_row(m, q, copy)
+            m.pmds[copy]["kind"] = kind
+            m.pmds[copy]["flags"] = 0
+            m.counts[Event.PAGE_TABLE_ALLOCATION] += 1
+            _share_entries(m, q, copy)
+            continue
+        if m.parameters["lazy_page_table_deposit"] == 0:
+            m.counts[Event.PAGE_TABLE_ALLOCATION] += 1
+        flags = pmd_flags(m, q)
+        value = pmd_value(m, q)
+        set_pmd(m, copy, kind, flags & _SHARED, value)
+        if kind == RegionState.PMD_ZERO:
+            m.counts[Event.SET_PTE] += 1
+            continue
+        m.counts[Event.SET_PTE] += 2
+        hold_pmd(m, np.int64(1))
+        # The parent's userfaultfd keeps its bit.
+        m.pmds[q]["flags"] = flags & ~(EXCLUSIVE | WRITABLE)
+        if kind == RegionState.PMD_MAPPED:
+            add_mappings(m, value, np.int64(1))
+            forget_leaf(m, q)
+            m.state[Cell.FLUSH_WANTED] = 1
+        else:
+            add_counts(m, value * PAGES_PER_PMD, np.int64(PAGES_PER_PMD))
+            m.counts[Event.DUPLICATE_SLOT] += PAGES_PER_PMD
+            hold_cluster(m, np.int64(PAGES_PER_PMD))
+    return child
+
+
+@inner_kernel
+def _copy_row(m, q, copy):
+    source = pmd_value(m, q)
+    row = take_row(m)
+    for entry in range(PAGES_PER_PMD):
+        m.rows[row, entry] = m.rows[source, entry]
+    m.pmds[copy]["value"] = row
+
+
+@inner_kernel
+def _share_entries(m, q, copy):
+    """Each entry of a table is named by two processes from now on, and exclusive to none."""
+    row = pmd_value(m, q)
+    other = pmd_value(m, copy)
+    m.counts[Event.VISIT_PTE] += PAGES_PER_PMD
+    hold_table(m, np.int64(PAGES_PER_PMD))
+    present = False
+    for entry in range(PAGES_PER_PMD):
+        word = m.rows[row, entry]
+        kind = word_kind(word)
+        if kind == PteKind.NONE:
+            continue
+        m.rows[other, entry] = word & _SHARED
+        if kind == PteKind.ZERO:
+            m.counts[Event.SET_PTE] += 1
+            continue
+        m.rows[row, entry] = word & ~(EXCLUSIVE | WRITABLE)
+        if kind == PteKind.PRESENT:
+            add_mappings(m, word_folio(word), np.int64(1))
+            m.counts[Event.SET_PTE] += 2
+            present = True
+        else:
+            add_counts(m, word_value(word), np.int64(1))
+            m.counts[Event.DUPLICATE_SLOT] += 1
+            hold_cluster(m, np.int64(1))
+            m.counts[Event.SET_PTE] += 1
+            if word & EXCLUSIVE:
+                m.counts[Event.SET_PTE] += 1
+    if present:
+        forget_table(m, q)
+        m.state[Cell.FLUSH_WANTED] = 1
+
+
+@inner_kernel
+def _protected_flags(flags, protection):
+    """Flags of a present entry whose page gets a protection."""
+    if protection == WRITABLE_PAGE and flags & EXCLUSIVE and not flags & UFFD_WP:
+        return flags | WRITABLE
+    if protection != WRITABLE_PAGE:
+        return flags & ~WRITABLE
+    return flags
+
+
+@inner_kernel
+def protect_chunk(m, process, span, first, end, protection):
+    """Mprotect of pages of one range; pages that have the protection already are no part of it."""
+    q = pmd_number(m, process, span)
+    kind = pmd_kind(m, q)
+    if not has_row(m, q):
+        if np.int64(m.pmds[q]["protection"]) == protection:
+            return
+        if kind != RegionState.NONE:
+            m.counts[Event.VISIT_PMD] += 1
+        if first == 0 and end == PAGES_PER_PMD:
+            m.pmds[q]["protection"] = protection
+            if kind == RegionState.PMD_MAPPED:
+                m.pmds[q]["flags"] = _protected_flags(pmd_flags(m, q), protection)
+                m.counts[Event.SET_PTE] += 1
+                hold_pmd(m, np.int64(1))
+                forget_leaf(m, q)
+                m.state[Cell.FLUSH_WANTED] = 1
+            return
+        _split_leaf(m, q)
+    row = pmd_value(m, q)
+    table = pmd_kind(m, q) == RegionState.PTE_TABLE
+    visited = np.int64(0)
+    changed = False
+    for entry in range(first, end):
+        word = m.rows[row, entry]
+        if (word & PROTECTION_MASK) >> PROTECTION_SHIFT == protection:
+            continue
+        visited += 1
+        word = (word & ~PROTECTION_MASK) | (protection << PROTECTION_SHIFT)
+        if word_kind(word) == PteKind.PRESENT:
+            word = _protected_flags(word, protection)
+            m.counts[Event.SET_PTE] += 1
+            changed = True
+        m.rows[row, entry] = word
+    if table and visited > 0:
+        if kind == RegionState.PTE_TABLE:
+            m.counts[Event.VISIT_PMD] += 1
+        m.counts[Event.VISIT_PTE] += visited
+        hold_table(m, visited)
+    if changed:
+        forget_table(m, q)
+        m.state[Cell.FLUSH_WANTED] = 1
+    if not table:
+        drop_table(m, q)
+
+
+@inner_kernel
+def _split_leaf(m, q):
+    """Whatever stands at the PMD level becomes 512 entries, because a call wants a part of it."""
+    kind = pmd_kind(m, q)
+    if kind == RegionState.PMD_SWAP:
+        split_swap_entry(m, q, np.int64(Fallback.UNALIGNED_OR_PARTIAL.value))
+    elif kind == RegionState.NONE:
+        make_row(m, q, np.int64(0))
+    elif kind != RegionState.PTE_TABLE:
+        split_mapping(m, q)
+        m.state[Cell.FLUSH_WANTED] = 1
+
+
+@inner_kernel
+def write_protect_chunk(m, process, span, first, end):
+    """UFFDIO_WRITEPROTECT of entries of one range."""
+    q = pmd_number(m, process, span)
+    kind = pmd_kind(m, q)
+    if kind == RegionState.NONE:
+        return
+    m.counts[Event.VISIT_PMD] += 1
+    if kind != RegionState.PTE_TABLE:
+        if first == 0 and end == PAGES_PER_PMD:
+            if kind == RegionState.PMD_ZERO:
+                return
+            m.pmds[q]["flags"] = (pmd_flags(m, q) | UFFD_WP) & ~WRITABLE
+            m.counts[Event.SET_PTE] += 1
+            hold_pmd(m, np.int64(1))
+            if kind == RegionState.PMD_MAPPED:
+                forget_leaf(m, q)
+                m.state[Cell.FLUSH_WANTED] = 1
+            return
+        _split_leaf(m, q)
+    m.counts[Event.VISIT_PTE] += end - first
+    hold_table(m, end - first)
+    row = pmd_value(m, q)
+    changed = False
+    for entry in range(first, end):
+        word = m.rows[row, entry]
+        kind = word_kind(word)
+        if kind == PteKind.PRESENT or kind == PteKind.SWAP:
+            m.rows[row, entry] = (word | UFFD_WP) & ~WRITABLE
+            m.counts[Event.SET_PTE] += 1
+            changed = changed or kind == PteKind.PRESENT
+    if changed:
+        forget_table(m, q)
+        m.state[Cell.FLUSH_WANTED] = 1
+
+
+@inner_kernel
+def _in_region(m, process, span):
+    """Whether a range lies wholly in the region."""
+    shift = shift_of(m, process)
+    number = span * PAGES_PER_PMD
+    end = m.state[Cell.REGIONS] * PAGES_PER_PMD + shift
+    return number >= shift and number + PAGES_PER_PMD <= end
+
+
+@inner_kernel
+def _move_same_shift(m, process, by_call):
+    """Ranges keep their alignment: records move whole. What the engine knows stays in place."""
+    for span in range(m.state[Cell.RANGES]):
+        q = pmd_number(m, process, span)
+        kind = pmd_kind(m, q)
+        if kind == RegionState.NONE:
+            continue
+        m.counts[Event.VISIT_PMD] += 1
+        if kind == RegionState.PTE_TABLE and (by_call == 0 or not _in_region(m, process, span)):
+            _count_moved_entries(m, q, by_call)
+        else:
+            m.counts[Event.MOVE_PMD] += 1
+            hold_pmd(m, np.int64(1))
+            if by_call == 0:
+                hold_pmd(m, np.int64(1))
+        if kind == RegionState.PMD_MAPPED or kind == RegionState.PMD_ZERO:
+            forget_leaf(m, q)
+            m.state[Cell.FLUSH_WANTED] = 1
+            if by_call == 0 and kind == RegionState.PMD_MAPPED:
+                protection = np.int64(m.pmds[q]["protection"])
+                m.pmds[q]["flags"] = _protected_flags(pmd_flags(m, q), protection)
+        elif pmd_kind(m, q) == RegionState.PTE_TABLE:
+            forget_table(m, q)
+            if _any_present(m, q):
+                m.state[Cell.FLUSH_WANTED] = 1
+
+
+@inner_kernel
+def _any_present(m, q):
+    row = pmd_value(m, q)
+    for entry in range(PAGES_PER_PMD):
+        if word_kind(m.rows[row, entry]) >= PteKind.PRESENT:
+            return True
+    return False
+
+
+@inner_kernel
+def _count_moved_entries(m, q, by_call):
+    """Entry-by-entry move of one table within the same alignment."""
+    row = pmd_value(m, q)
+    forget_table(m, q)
+    moved = False
+    for entry in range(PAGES_PER_PMD):
+        word = m.rows[row, entry]
+        kind = word_kind(word)
+        if kind == PteKind.NONE:
+            continue
+        moved = True
+        m.counts[Event.VISIT_PTE] += 1
+        m.counts[Event.SET_PTE] += 2
+        if kind != PteKind.SWAP:
+            m.state[Cell.FLUSH_WANTED] = 1
+        if by_call == 0:
+            m.rows[row, entry] = _moved_word(m, word)
+    if moved:
+        m.counts[Event.PAGE_TABLE_ALLOCATION] += 1
+    else:
+        drop_table(m, q)
+
+
+@inner_kernel
+def _moved_word(m, word):
+    """What UFFDIO_MOVE makes of one entry."""
+    kind = word_kind(word)
+    if kind == PteKind.SWAP:
+        m.counts[Event.LOOKUP_SLOT] += 1
+    elif kind == PteKind.PRESENT:
+        protection = (word & PROTECTION_MASK) >> PROTECTION_SHIFT
+        return _protected_flags(word, protection)
+    return word
+
+
+@inner_kernel
+def _move_to_shift(m, process, new_shift, by_call):
+    """Entries move to another alignment, one by one; nothing stays at the PMD level."""
+    shift = shift_of(m, process)
+    pages = m.state[Cell.REGIONS] * PAGES_PER_PMD
+    ranges = m.state[Cell.RANGES]
+    outside = np.int64(UNMAPPED_PAGE << PROTECTION_SHIFT)
+    for span in range(ranges):
+        q = pmd_number(m, process, span)
+        if pmd_kind(m, q) != RegionState.NONE:
+            m.counts[Event.VISIT_PMD] += 1
+        if pmd_kind(m, q) == RegionState.PTE_TABLE:
+            forget_table(m, q)
+        if not has_row(m, q):
+            _split_leaf(m, q)
+    # From the end that the pages move towards, so that none is overwritten before it has moved.
+    for turn in range(pages):
+        page = pages - 1 - turn if new_shift > shift else turn
+        source = shift + page
+        target = new_shift + page
+        from_row = pmd_value(m, pmd_number(m, process, source // PAGES_PER_PMD))
+        to = pmd_number(m, process, target // PAGES_PER_PMD)
+        word = m.rows[from_row, source % PAGES_PER_PMD]
+        if word_kind(word) != PteKind.NONE:
+            m.counts[Event.VISIT_PTE] += 1
+            m.counts[Event.SET_PTE] += 2
+            if word_kind(word) != PteKind.SWAP:
+                m.state[Cell.FLUSH_WANTED] = 1
+            if by_call == 0:
+                word = _moved_word(m, word)
+        m.rows[from_row, source % PAGES_PER_PMD] = outside
+        m.rows[pmd_value(m, to), target % PAGES_PER_PMD] = word
+    m.state[process_cell(process) + SHIFT] = new_shift
+    for span in range(ranges):
+        q = pmd_number(m, process, span)
+        row = pmd_value(m, q)
+        m.pmds[q]["kind"] = RegionState.NONE
+        m.pmds[q]["flags"] = 0
+        m.pmds[q]["protection"] = 3  # MIXED
+        for entry in range(PAGES_PER_PMD):
+            if word_kind(m.rows[row, entry]) != PteKind.NONE:
+                m.pmds[q]["kind"] = RegionState.PTE_TABLE
+                m.counts[Event.PAGE_TABLE_ALLOCATION] += 1
+                break
+        if pmd_kind(m, q) == RegionState.NONE:
+            drop_table(m, q)
+
+
+@inner_kernel
+def remap(m, process, new_shift):
+    """Mremap of the whole region to another place."""
+    if new_shift == shift_of(m, process):
+        _move_same_shift(m, process, np.int64(1))
+    else:
+        _move_to_shift(m, process, new_shift, np.int64(1))
+
+
+@inner_kernel
+def _may_move(m, process):
+    """Whether UFFDIO_MOVE accepts everything: nothing shared, no large folio behind PTE entries."""
+    for span in range(m.state[Cell.RANGES]):
+        q = pmd_number(m, process, span)
+        kind = pmd_kind(m, q)
+        if kind == RegionState.PMD_MAPPED or kind == RegionState.PMD_SWAP:
+            if not pmd_flags(m, q) & EXCLUSIVE:
+                return False
+        elif kind == RegionState.PTE_TABLE:
+            row = pmd_value(m, q)
+            for entry in range(PAGES_PER_PMD):
+                word = m.rows[row, entry]
+                kind = word_kind(word)
+                if kind == PteKind.PRESENT or kind == PteKind.SWAP:
+                    if not word & EXCLUSIVE:
+                        return False
+                    if kind == PteKind.SWAP:
+                        folio = (slot_word(m, word_value(word)) >> SLOT_FOLIO_SHIFT) - 1
+                        if folio >= 0 and folio_order(m, folio) > 0:
+                            return False
+    return True
+
+
+@inner_kernel
+def move(m, process, new_shift):
+    """UFFDIO_MOVE of the whole region to another place."""
+    if not _may_move(m, process):
+        m.counts[OBSERVED + Observed.REFUSED_CALLS] += 1
+        return
+    aligned = new_shift == 0 and shift_of(m, process) == 0
+    for span in range(m.state[Cell.RANGES]):
+        q = pmd_number(m, process, span)
+        kind = pmd_kind(m, q)
+        if kind == RegionState.PMD_SWAP and aligned:
+            found = classify(m, pmd_value(m, q))
+            if found == CacheClass.SPLIT:
+                split_swap_entry(m, q, np.int64(Fallback.SPLIT_CACHE.value))
+            elif found == CacheClass.HUGE:
+                hold_cluster(m, np.int64(1))
+        elif kind != RegionState.NONE and kind != RegionState.PTE_TABLE and not aligned:
+            _split_leaf(m, q)
+        if pmd_kind(m, q) == RegionState.PTE_TABLE:
+            _split_folios_of(m, q)
+    if new_shift == shift_of(m, process):
+        _move_same_shift(m, process, np.int64(0))
+    else:
+        _move_to_shift(m, process, new_shift, np.int64(0))
+
+
+@inner_kernel
+def _split_folios_of(m, q):
+    row = pmd_value(m, q)
+    for entry in range(PAGES_PER_PMD):
+        word = m.rows[row, entry]
+        if word_kind(word) == PteKind.PRESENT and folio_order(m, word_folio(word)) > 0:
+            split_folio(m, word_folio(word))

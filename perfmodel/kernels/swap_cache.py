@@ -1,0 +1,117 @@
+"""The rule. A PMD swap entry is only a compact encoding of 512 ordinary swap slots and promises
+nothing about the swap cache; whoever meets one asks here, and nobody else decides.
+"""
+
+import numpy as np
+
+from perfmodel.constants import (
+    PAGES_PER_PMD,
+    PMD_ORDER,
+    CacheClass,
+    Event,
+    Fallback,
+    OrderCounter,
+)
+from perfmodel.kernels._jit import inner_kernel
+from perfmodel.kernels.folios import enter_cache, folio_order, new_folio
+from perfmodel.kernels.layout import (
+    CLUSTER_ZSWAP,
+    SLOT_FOLIO_SHIFT,
+    SLOT_ZERO,
+    SLOT_ZSWAP,
+    Cell,
+)
+from perfmodel.kernels.random import uniform_32
+from perfmodel.kernels.slots import hold_cluster, is_whole
+from perfmodel.kernels.swap_io import count_order, read_folio
+
+# Random streams of the two refusals; a scenario has at most as many steps.
+_CHARGE_STREAM = 1000
+NO_FALLBACK = -1
+
+
+@inner_kernel
+def classify(m, cluster):
+    """What the swap cache holds of the 512 slots of a cluster: a `CacheClass`.
+
+    Reads slot words up to the first cached one.
+    Allocates: no. Mutates: events.
+    """
+    if is_whole(m, cluster):
+        if np.int64(m.clusters[cluster]["value"]) >= 0:
+            m.counts[Event.CLASSIFY_SLOT] += 1
+            return np.int64(CacheClass.HUGE.value)
+        m.counts[Event.CLASSIFY_SLOT] += PAGES_PER_PMD
+        return np.int64(CacheClass.EMPTY.value)
+    row = np.int64(m.clusters[cluster]["value"])
+    for offset in range(PAGES_PER_PMD):
+        folio = (m.rows[row, offset] >> SLOT_FOLIO_SHIFT) - 1
+        if folio >= 0:
+            m.counts[Event.CLASSIFY_SLOT] += offset + 1
+            if offset == 0 and folio_order(m, folio) == PMD_ORDER:
+                return np.int64(CacheClass.HUGE.value)
+            return np.int64(CacheClass.SPLIT.value)
+    m.counts[Event.CLASSIFY_SLOT] += PAGES_PER_PMD
+    return np.int64(CacheClass.EMPTY.value)
+
+
+@inner_kernel
+def _slot_flags(m, cluster, offset):
+    if is_whole(m, cluster):
+        return np.int64(m.clusters[cluster]["flags"]) << 8
+    return m.rows[np.int64(m.clusters[cluster]["value"]), offset] & (SLOT_ZERO | SLOT_ZSWAP)
+
+
+@inner_kernel
+def try_huge_read(m, q, cluster, page):
+    """Bring the 512 slots of a cluster, of which nothing is cached, into the cache as one folio.
+
+    Parameters
+    ----------
+    q : int
+        PMD record that asks; the random refusals are its own.
+    cluster, page : int
+        The slots, and the first region page that they hold.
+
+    Returns
+    -------
+    int
+        `NO_FALLBACK`, or the `Fallback` reason.
+    """
+    reason = np.int64(NO_FALLBACK)
+    any_zswap = False
+    first_flags = _slot_flags(m, cluster, np.int64(0))
+    if is_whole(m, cluster):
+        any_zswap = (np.int64(m.clusters[cluster]["flags"]) & CLUSTER_ZSWAP) != 0
+    else:
+        for offset in range(PAGES_PER_PMD):
+            flags = _slot_flags(m, cluster, offset)
+            if (flags ^ first_flags) & SLOT_ZERO:
+                reason = np.int64(Fallback.MIXED_ZERO_STATE.value)
+            any_zswap = any_zswap or (flags & SLOT_ZSWAP) != 0
+    seed = m.parameters["seed"]
+    step = m.state[Cell.STEP]
+    if reason == NO_FALLBACK:
+        if uniform_32(seed, step, q) < m.parameters["order9_failure_threshold"]:
+            m.counts[Event.ORDER9_ALLOCATION_FAILURE] += 1
+            reason = np.int64(Fallback.NO_ORDER9_PAGE.value)
+        elif uniform_32(seed, step + _CHARGE_STREAM, q) < m.parameters["charge_failure_threshold"]:
+            m.counts[Event.ORDER9_ALLOCATION_FAILURE] += 1
+            count_order(m, np.int64(OrderCounter.SWPIN_FALLBACK_CHARGE.value), np.int64(PMD_ORDER))
+            reason = np.int64(Fallback.CHARGE_REFUSED.value)
+        elif any_zswap:
+            # Found out only when the folio is in the cache: paid for and thrown away.
+            m.counts[Event.SWAPIN_FOLIO] += 1
+            m.counts[Event.SWAPIN_LARGE_FOLIO] += 1
+            m.counts[Event.SWAPIN_PAGE] += PAGES_PER_PMD
+            hold_cluster(m, np.int64(PAGES_PER_PMD))
+            hold_cluster(m, np.int64(PAGES_PER_PMD))
+            reason = np.int64(Fallback.ZSWAP.value)
+    if reason != NO_FALLBACK:
+        count_order(m, np.int64(OrderCounter.SWPIN_FALLBACK.value), np.int64(PMD_ORDER))
+        return reason
+    folio = new_folio(m, np.int64(PMD_ORDER), page)
+    enter_cache(m, folio, cluster * PAGES_PER_PMD)
+    hold_cluster(m, np.int64(PAGES_PER_PMD))
+    read_folio(m, np.int64(PMD_ORDER), first_flags, np.int64(1))
+    return reason

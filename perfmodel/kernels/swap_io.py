@@ -1,0 +1,108 @@
+"""Reading folios from swap and writing them there: zero pages, zswap, device."""
+
+import numpy as np
+
+from perfmodel.constants import (
+    ORDER_BASE,
+    PAGES_PER_PMD,
+    PMD_ORDER,
+    Content,
+    Counter,
+    Event,
+    OrderCounter,
+    Zswap,
+)
+from perfmodel.kernels._jit import inline_kernel, inner_kernel
+from perfmodel.kernels.folios import (
+    clear_flag,
+    drop_folio,
+    folio_order,
+    folio_page,
+    folio_slot,
+    leave_cache,
+    set_slot_flags,
+)
+from perfmodel.kernels.layout import COUNTERS, FOLIO_DIRTY, SLOT_ZERO, SLOT_ZSWAP, Cell
+
+
+@inline_kernel
+def count_order(m, statistic, order):
+    """Count one in a statistic that the kernel keeps for each order above 0."""
+    if order > 0:
+        m.counts[COUNTERS + ORDER_BASE + statistic * PMD_ORDER + order - 1] += 1
+
+
+@inner_kernel
+def read_folio(m, order, flags, requests):
+    """Allocation and I/O of one folio that is swapped in.
+
+    `flags` are those of its first slot; `requests` says how many requests the I/O takes.
+    Allocates: no. Mutates: counters, events.
+    """
+    pages = 1 << order
+    m.counts[Event.SWAPIN_FOLIO] += 1
+    m.counts[Event.SWAPIN_PAGE] += pages
+    if order > 0:
+        m.counts[Event.SWAPIN_LARGE_FOLIO] += 1
+    if flags & SLOT_ZERO:
+        # No I/O: the folio is cleared, and the statistics of its order do not count it.
+        m.counts[Event.CLEAR_PAGE] += pages
+        m.counts[COUNTERS + Counter.SWPIN_ZERO] += pages
+    elif flags & SLOT_ZSWAP:
+        m.counts[Event.ZSWAP_LOAD_PAGE] += pages
+        m.counts[COUNTERS + Counter.ZSWPIN] += pages
+    else:
+        m.counts[Event.READ_REQUEST] += requests
+        m.counts[Event.DECOMPRESS_PAGE] += pages
+        m.counts[COUNTERS + Counter.PSWPIN] += pages
+        count_order(m, np.int64(OrderCounter.SWPIN.value), order)
+
+
+@inner_kernel
+def _all_zero(m, page, pages):
+    content = m.parameters["content"]
+    if content == Content.ZERO:
+        return True
+    if content == Content.ONE_NON_ZERO:
+        last = page + pages - 1
+        # Holds the last page of a 2 MiB range, the one that is not zero?
+        return (last + 1) // PAGES_PER_PMD == page // PAGES_PER_PMD
+    return False
+
+
+@inner_kernel
+def write_folio(m, folio):
+    """Write a dirty, unmapped folio of the swap cache; it dies if that is done at once.
+
+    Allocates: no. Mutates: folios, slots, counters, events.
+    """
+    order = folio_order(m, folio)
+    pages = 1 << order
+    slot = folio_slot(m, folio)
+    if _all_zero(m, folio_page(m, folio), pages):
+        # All or nothing: a folio of zeros sets 2**order zero flags and does no I/O.
+        m.counts[Event.ZERO_SCAN_PAGE] += pages
+        m.counts[COUNTERS + Counter.SWPOUT_ZERO] += pages
+        set_slot_flags(m, slot, pages, np.int64(SLOT_ZERO))
+    elif m.parameters["zswap"] == Zswap.ON:
+        if m.state[Cell.REFUSE_WRITE] == 1:
+            set_slot_flags(m, slot, pages, np.int64(0))
+            return
+        m.counts[Event.ZSWAP_STORE_PAGE] += pages
+        m.counts[COUNTERS + Counter.ZSWPOUT] += pages
+        count_order(m, np.int64(OrderCounter.ZSWPOUT.value), order)
+        set_slot_flags(m, slot, pages, np.int64(SLOT_ZSWAP))
+    else:
+        m.counts[Event.WRITE_REQUEST] += 1
+        m.counts[Event.COMPRESS_PAGE] += pages
+        m.counts[COUNTERS + Counter.PSWPOUT] += pages
+        if order == PMD_ORDER:
+            m.counts[COUNTERS + Counter.THP_SWPOUT] += 1
+        count_order(m, np.int64(OrderCounter.SWPOUT.value), order)
+        set_slot_flags(m, slot, pages, np.int64(0))
+        if m.parameters["synchronous"] == 0:
+            # Under writeback, then clean: the cache keeps it in one piece.
+            clear_flag(m, folio, np.int64(FOLIO_DIRTY))
+            return
+    leave_cache(m, folio)
+    drop_folio(m, folio)

@@ -1,0 +1,251 @@
+"""Page tables: PMD records, rows of PTE words, protections, and the splitting of PMD entries."""
+
+import numpy as np
+
+from perfmodel.constants import PAGES_PER_PMD, Counter, Event, PteKind, RegionState
+from perfmodel.kernels._jit import inline_kernel, inner_kernel
+from perfmodel.kernels.folios import add_mappings
+from perfmodel.kernels.layout import (
+    ALIVE,
+    ALL_FLAGS,
+    ARMED,
+    COUNTERS,
+    FALLBACKS,
+    KIND_MASK,
+    MIXED,
+    PROCESS_CELLS,
+    PROTECTION_MASK,
+    PROTECTION_SHIFT,
+    SHIFT,
+    UNMAPPED_PAGE,
+    VALUE_SHIFT,
+    Cell,
+)
+from perfmodel.kernels.slots import hold_pmd, release_row, take_row
+from perfmodel.kernels.tlb import forget_huge, forget_pages
+
+
+@inline_kernel
+def pmd_number(m, process, span):
+    """Where the PMD record of one range of one process stands."""
+    return process * m.state[Cell.RANGES] + span
+
+
+@inline_kernel
+def process_cell(process):
+    """Where the fields of a process begin in the state."""
+    return Cell.PROCESS + process * PROCESS_CELLS
+
+
+@inline_kernel
+def is_alive(m, process):
+    """Whether a process lives."""
+    return m.state[process_cell(process) + ALIVE] == 1
+
+
+@inline_kernel
+def shift_of(m, process):
+    """Pages that a process's region stands behind a 2 MiB boundary."""
+    return m.state[process_cell(process) + SHIFT]
+
+
+@inline_kernel
+def is_armed(m, process):
+    """Whether userfaultfd watches a process's region."""
+    return m.state[process_cell(process) + ARMED] == 1
+
+
+@inline_kernel
+def pmd_kind(m, q):
+    """`RegionState` of a PMD record."""
+    return np.int64(m.pmds[q]["kind"])
+
+
+@inline_kernel
+def pmd_value(m, q):
+    """Folio, cluster or row of a PMD record."""
+    return np.int64(m.pmds[q]["value"])
+
+
+@inline_kernel
+def pmd_flags(m, q):
+    """Flags of a PMD record."""
+    return np.int64(m.pmds[q]["flags"])
+
+
+@inner_kernel
+def set_pmd(m, q, kind, flags, value):
+    """Write a PMD record; the protection stays."""
+    pmd = m.pmds[q]
+    pmd["kind"] = kind
+    pmd["flags"] = flags
+    pmd["value"] = value
+
+
+@inline_kernel
+def has_row(m, q):
+    """Whether words say what a range's pages are: a PTE table, or several protections."""
+    pmd = m.pmds[q]
+    return np.int64(pmd["kind"]) == RegionState.PTE_TABLE or (
+        np.int64(pmd["kind"]) == RegionState.NONE and np.int64(pmd["protection"]) == MIXED
+    )
+
+
+@inline_kernel
+def page_protection(m, q, entry):
+    """Protection of one page."""
+    protection = np.int64(m.pmds[q]["protection"])
+    if has_row(m, q):
+        word = m.rows[pmd_value(m, q), entry]
+        return (word & PROTECTION_MASK) >> PROTECTION_SHIFT
+    return protection
+
+
+@inner_kernel
+def make_row(m, q, word):
+    """Give a range a row in which every entry is `word` with the range's protection."""
+    row = take_row(m)
+    protection = np.int64(m.pmds[q]["protection"])
+    for entry in range(PAGES_PER_PMD):
+        m.rows[row, entry] = word | (protection << PROTECTION_SHIFT)
+    m.pmds[q]["value"] = row
+    m.pmds[q]["protection"] = MIXED
+    return row
+
+
+@inner_kernel
+def make_table(m, q):
+    """A NONE range gets a PTE table of NONE entries."""
+    if not has_row(m, q):
+        make_row(m, q, np.int64(0))
+    m.pmds[q]["kind"] = RegionState.PTE_TABLE
+    m.counts[Event.PAGE_TABLE_ALLOCATION] += 1
+
+
+@inner_kernel
+def drop_table(m, q):
+    """A range whose entries are all NONE loses its table; several protections are remembered."""
+    row = pmd_value(m, q)
+    m.pmds[q]["kind"] = RegionState.NONE
+    m.pmds[q]["flags"] = 0
+    protection = m.rows[row, 0]
+    for entry in range(PAGES_PER_PMD):
+        if m.rows[row, entry] != protection:
+            return
+    m.pmds[q]["protection"] = protection >> PROTECTION_SHIFT
+    m.pmds[q]["value"] = -1
+    release_row(m, row)
+
+
+@inner_kernel
+def split_mapping(m, q):
+    """Replace a PMD leaf (a folio's, or the huge zero page's) by 512 PTEs that say the same."""
+    kind = pmd_kind(m, q)
+    flags = pmd_flags(m, q)
+    if kind == RegionState.PMD_MAPPED:
+        folio = pmd_value(m, q)
+        add_mappings(m, folio, np.int64(PAGES_PER_PMD - 1))
+        row = make_row(m, q, np.int64(PteKind.PRESENT.value) | flags)
+        for entry in range(PAGES_PER_PMD):
+            m.rows[row, entry] |= (folio * PAGES_PER_PMD + entry) << VALUE_SHIFT
+    else:
+        make_row(m, q, np.int64(PteKind.ZERO.value))
+    m.pmds[q]["kind"] = RegionState.PTE_TABLE
+    m.pmds[q]["flags"] = 0
+    m.counts[COUNTERS + Counter.THP_SPLIT_PMD] += 1
+    m.counts[Event.SPLIT_PMD_MAPPING] += 1
+    if m.parameters["lazy_page_table_deposit"] == 1:
+        m.counts[Event.PAGE_TABLE_ALLOCATION] += 1
+    hold_pmd(m, np.int64(PAGES_PER_PMD))
+    forget_leaf(m, q)
+
+
+@inner_kernel
+def split_swap_entry(m, q, reason):
+    """Replace a PMD swap entry by 512 PTE swap entries: the fallback to PTEs."""
+    flags = pmd_flags(m, q)
+    slot = pmd_value(m, q) * PAGES_PER_PMD
+    row = make_row(m, q, np.int64(PteKind.SWAP.value) | flags)
+    for entry in range(PAGES_PER_PMD):
+        m.rows[row, entry] |= (slot + entry) << VALUE_SHIFT
+    m.pmds[q]["kind"] = RegionState.PTE_TABLE
+    m.pmds[q]["flags"] = 0
+    m.counts[COUNTERS + Counter.THP_SPLIT_PMD] += 1
+    m.counts[Event.SPLIT_PMD_SWAP_ENTRY] += 1
+    m.counts[FALLBACKS + reason] += 1
+    if m.parameters["lazy_page_table_deposit"] == 1:
+        m.counts[Event.PAGE_TABLE_ALLOCATION] += 1
+    hold_pmd(m, np.int64(PAGES_PER_PMD))
+
+
+@inline_kernel
+def forget_leaf(m, q):
+    """Invalidate the huge translation of a range that a PMD leaf maps."""
+    forget_huge(m.parameters, m.tlb, q)
+
+
+@inline_kernel
+def forget_table(m, q):
+    """Invalidate the 4 KiB translations of a range that a PTE table maps."""
+    forget_pages(m.tlb, q)
+
+
+@inline_kernel
+def word_kind(word):
+    """`PteKind` of a PTE word."""
+    return word & KIND_MASK
+
+
+@inline_kernel
+def word_value(word):
+    """Slot, or folio x 512 + page, of a PTE word."""
+    return word >> VALUE_SHIFT
+
+
+@inline_kernel
+def word_folio(word):
+    """Folio of a PRESENT word."""
+    return (word >> VALUE_SHIFT) // PAGES_PER_PMD
+
+
+@inline_kernel
+def keep_protection(word, new):
+    """`new` with the page protection of `word`."""
+    return (word & PROTECTION_MASK) | new
+
+
+@inline_kernel
+def word_flags(word):
+    """Flags of a PTE word."""
+    return word & ALL_FLAGS
+
+
+@inner_kernel
+def one_vma(m, q, first, size):
+    """Whether `size` entries from `first` on have one protection, and are mapped."""
+    if not has_row(m, q):
+        return np.int64(m.pmds[q]["protection"]) != UNMAPPED_PAGE
+    row = pmd_value(m, q)
+    protection = m.rows[row, first] & PROTECTION_MASK
+    if protection == UNMAPPED_PAGE << PROTECTION_SHIFT:
+        return False
+    for entry in range(first + 1, first + size):
+        if m.rows[row, entry] & PROTECTION_MASK != protection:
+            return False
+    return True
+
+
+@inner_kernel
+def mapped_here(m, folio, process, page):
+    """Whether a process maps region page `page` by this folio."""
+    if not is_alive(m, process):
+        return False
+    number = shift_of(m, process) + page
+    q = pmd_number(m, process, number // PAGES_PER_PMD)
+    kind = pmd_kind(m, q)
+    if kind == RegionState.PMD_MAPPED:
+        return pmd_value(m, q) == folio
+    if kind == RegionState.PTE_TABLE:
+        word = m.rows[pmd_value(m, q), number % PAGES_PER_PMD]
+        return word_kind(word) == PteKind.PRESENT and word_folio(word) == folio
+    return False

@@ -1,0 +1,126 @@
+"""What comes over the memory by nobody's call: reclaim, swapoff, khugepaged; waiting for I/O."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from perfmodel.errors import CapabilityError
+from perfmodel.host import available_memory_bytes
+from perfmodel.measure.cgroup import MemoryCgroup
+from perfmodel.measure.system import System, swap_off, swap_on, write_setting
+
+_MOST_SECONDS = 20.0
+_MOST_ROUNDS = 20
+_PASSES = 2
+_QUIET_NS = 200_000_000
+_AIR_BYTES = 256 << 20
+
+
+@attrs.frozen
+class Pressure:
+    """What the worker may do to the machine, of what the session has set up for it.
+
+    Parameters
+    ----------
+    system : System
+    device : Path
+        The swap device.
+    block : str
+        Name in /sys/block of the device, or of the disk below a file, if its requests go on after
+        the call that asked for them; else empty.
+    cgroup : MemoryCgroup, optional
+        The one that the worker and its children live in.
+    """
+
+    system: System
+    device: Path
+    block: str
+    cgroup: MemoryCgroup | None
+
+    def settle(self) -> None:
+        """Wait until what has been swapped out or in is written or read."""
+        if self.block:
+            self.system.wait_for_swap(self.block)
+
+    def reclaim(self, resident: Callable[[], int]) -> int:
+        """Reclaim all memory of the cgroup until nothing of it is resident; nanoseconds.
+
+        Waiting for what is being written is not counted.
+        """
+        if self.cgroup is None:
+            raise CapabilityError("a reclaim step needs a memory cgroup of its own")
+        elapsed = 0
+        for _ in range(_MOST_ROUNDS):
+            self.cgroup.add_up()
+            start = time.perf_counter_ns()
+            self.cgroup.reclaim()
+            elapsed += time.perf_counter_ns() - start
+            self.settle()
+            if resident() == 0 and self.cgroup.swap_cached_bytes() == 0:
+                break
+        return elapsed
+
+    def swap_off(self) -> int:
+        """Swap everything in from the device; nanoseconds. It is swapped to again afterwards."""
+        needed = self.system.swapped_bytes() + _AIR_BYTES
+        if needed > available_memory_bytes():
+            raise CapabilityError(
+                f"a swapoff step brings back {needed >> 20} MiB, more memory than is available; "
+                "choose a smaller region.size"
+            )
+        start = time.perf_counter_ns()
+        swap_off(self.device)
+        return time.perf_counter_ns() - start
+
+    def swap_on(self) -> None:
+        """Use the device again."""
+        swap_on(self.device)
+
+    def khugepaged_pass(self) -> int:
+        """Have khugepaged go through all memory once; nanoseconds.
+
+        Every write to its pause wakes it for as many pages as it may scan at a time, which the
+        session has made more than there are; it then goes on to where it began. That is a full pass
+        only if it stood at a beginning, hence two.
+        """
+        folder = self.system.thp / "khugepaged"
+        pause = (folder / "scan_sleep_millisecs").read_text()
+        begun = seen = self._full_scans(folder)
+        elapsed = 0
+        deadline = time.monotonic() + _MOST_SECONDS
+        while seen - begun < _PASSES:
+            if time.monotonic() > deadline:
+                raise CapabilityError(
+                    f"khugepaged made {seen - begun} of {_PASSES} passes in "
+                    f"{_MOST_SECONDS:.0f} seconds"
+                )
+            start = last = time.perf_counter_ns()
+            write_setting(folder / "scan_sleep_millisecs", pause)
+            # One call makes one pass or two. Asking again before it has ended would call for one
+            # more, behind this step's back.
+            while seen - begun < _PASSES and time.perf_counter_ns() - last < _QUIET_NS:
+                time.sleep(0.001)
+                if (now := self._full_scans(folder)) != seen:
+                    seen, last = now, time.perf_counter_ns()
+            elapsed += last - start
+        return elapsed
+
+    @staticmethod
+    def _full_scans(folder: Path) -> int:
+        return int((folder / "full_scans").read_text())
+
+
+def from_request(request: dict[str, Any], system: System) -> Pressure:
+    """As the session's request describes it."""
+    cgroup = request["cgroup"]
+    return Pressure(
+        system=system,
+        device=Path(request["device"]),
+        block=request["block"],
+        cgroup=MemoryCgroup(Path(cgroup)) if cgroup else None,
+    )

@@ -1,0 +1,282 @@
+"""One run of the engine that is driven step by step, and whose whole state can be looked at."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+import numpy as np
+
+from perfmodel import abi
+from perfmodel.constants import (
+    N_MAPPING,
+    PAGES_PER_PMD,
+    PMD_ORDER,
+    Event,
+    Mapping,
+    PteKind,
+    RegionState,
+)
+from perfmodel.errors import CapabilityError
+from perfmodel.kernels import layout
+from perfmodel.kernels.layout import Cell
+from perfmodel.specs.device import DeviceKind
+from perfmodel.specs.machine import Machine
+from perfmodel.specs.policy import Policy
+from perfmodel.specs.scenario import Scenario
+from perfmodel.specs.step import Step
+
+_POOL_BYTES = 1 << 30
+_PROTECTIONS = "wru"
+_ENTRY_KINDS = "NSPZ"
+
+
+@attrs.frozen
+class StepCounts:
+    """What one step counted; what is 0 is absent."""
+
+    counters: dict[str, int]
+    events: dict[str, int]
+    fallbacks: dict[str, int]
+    observed: dict[str, int]
+    holds: dict[str, tuple[int, int, int]]
+
+
+class SimulatedMemory:
+    """The state of one simulated run.
+
+    Parameters
+    ----------
+    scenario : Scenario
+        Its region, swap space and settings; the steps are those that `step` is called with.
+    policy : Policy
+    device : DeviceKind
+    machine : Machine
+        Only its TLBs matter here.
+    seed : int
+    processes : int
+        How many there may be, forked ones included.
+    """
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        policy: Policy,
+        device: DeviceKind,
+        machine: Machine,
+        *,
+        seed: int = 1,
+        processes: int = layout.MOST_PROCESSES,
+    ) -> None:
+        sizes = abi.state_sizes(scenario, processes, _POOL_BYTES)
+        regions, clusters, neighbour, free, _, folios, rows = (int(size) for size in sizes)
+        self._sizes = (regions, clusters, neighbour, free)
+        parameters = abi.pack_parameters(scenario, machine, policy, device, range(seed, seed + 1))
+        self._lazy = policy.lazy_page_table_deposit
+        self._memory = layout.Memory(
+            parameters=parameters[0],
+            pmds=np.zeros(processes * (regions + 1), dtype=layout.PMD),
+            folios=np.zeros(folios, dtype=layout.FOLIO),
+            clusters=np.zeros(clusters + 1, dtype=layout.CLUSTER),
+            rows=np.zeros((rows, PAGES_PER_PMD), dtype=np.int64),
+            state=np.zeros(layout.STATE_CELLS, dtype=np.int64),
+            counts=np.zeros(layout.N_COUNTS, dtype=np.int64),
+            tlb=np.zeros((4, abi.tlb_columns(machine)), dtype=np.int64),
+        )
+        from perfmodel.kernels.engine import prepare
+
+        prepare(self._memory, *self._sizes)
+
+    def step(self, step: Step) -> StepCounts:
+        """Do one step and return what it counted."""
+        from perfmodel.kernels.engine import run_step
+
+        m = self._memory
+        m.counts[:] = 0
+        run_step(m, abi.pack_steps([step])[0])
+        if m.state[Cell.EXHAUSTED]:
+            raise CapabilityError("the memory of this run is too small for what it splits")
+        counters = abi.name_counters(abi.counters_of(m.counts))
+        return StepCounts(
+            counters={name: count for name, count in counters.items() if count},
+            events={event.name: int(m.counts[event]) for event in Event if m.counts[event]},
+            fallbacks=abi.name_fallbacks(m.counts),
+            observed=abi.name_observed(m.counts),
+            holds={
+                name: (hold["count"], hold["total"], hold["longest"])
+                for name, hold in abi.name_holds(m.counts).items()
+            },
+        )
+
+    def mapping(self) -> dict[str, int]:
+        """What process 0 maps how."""
+        from perfmodel.kernels.engine import describe_mapping
+
+        mapping = np.zeros(N_MAPPING, dtype=np.int64)
+        describe_mapping(self._memory, mapping)
+        return {kind.name.lower(): int(mapping[kind]) for kind in Mapping}
+
+    def snapshot(self) -> dict[str, Any]:
+        """The whole state, in plain Python; `docs/mechanism.md` says what it consists of.
+
+        Folios are numbered in the order in which processes, ranges and entries, then slots, lead
+        to them.
+        """
+        return _Snapshot(self._memory).take()
+
+
+class _Snapshot:
+    """Reads the records of a `Memory` into plain Python."""
+
+    def __init__(self, memory: layout.Memory) -> None:
+        self._m = memory
+        self._ids: dict[int, int] = {}
+
+    def _id(self, folio: int) -> int:
+        return self._ids.setdefault(folio, len(self._ids))
+
+    def take(self) -> dict[str, Any]:
+        state = self._m.state
+        processes = {
+            process: self._process(process)
+            for process in range(int(state[Cell.PROCESSES]))
+            if self._cell(process, layout.ALIVE)
+        }
+        slots = self._slots()
+        return {
+            "processes": processes,
+            "slots": slots,
+            "folios": [self._folio(folio) for folio in self._ids],
+            "clusters": self._clusters(),
+            "slot_readahead": tuple(
+                int(state[cell])
+                for cell in (
+                    Cell.SLOT_READAHEAD_PREVIOUS,
+                    Cell.SLOT_READAHEAD_HITS,
+                    Cell.SLOT_READAHEAD_WINDOW,
+                )
+            ),
+        }
+
+    def _cell(self, process: int, field: int) -> int:
+        return int(self._m.state[Cell.PROCESS + process * layout.PROCESS_CELLS + field])
+
+    def _process(self, process: int) -> dict[str, Any]:
+        ranges = int(self._m.state[Cell.RANGES])
+        return {
+            "shift": self._cell(process, layout.SHIFT),
+            "armed": bool(self._cell(process, layout.ARMED)),
+            "readahead": (
+                self._cell(process, layout.READAHEAD_ADDRESS),
+                self._cell(process, layout.READAHEAD_WINDOW),
+                self._cell(process, layout.READAHEAD_HITS),
+            ),
+            "ranges": [self._range(process * ranges + span) for span in range(ranges)],
+        }
+
+    def _range(self, number: int) -> dict[str, Any]:
+        pmd = self._m.pmds[number]
+        kind, value, flags = int(pmd["kind"]), int(pmd["value"]), int(pmd["flags"])
+        state = RegionState(kind)
+        described: dict[str, Any] = {
+            "state": state.name,
+            "value": -1,
+            "flags": None,
+            "entries": None,
+        }
+        if state is RegionState.PMD_MAPPED:
+            described["value"] = self._id(value)
+        elif state is RegionState.PMD_SWAP:
+            described["value"] = value * PAGES_PER_PMD
+        if state in (RegionState.PMD_MAPPED, RegionState.PMD_SWAP):
+            described["flags"] = _flags(flags)
+        protection = int(pmd["protection"])
+        if protection == layout.MIXED:
+            words = [int(word) for word in self._m.rows[value]]
+            if state is RegionState.PTE_TABLE:
+                described["entries"] = [self._entry(word) for word in words]
+            described["protection"] = "".join(
+                _PROTECTIONS[(word & layout.PROTECTION_MASK) >> layout.PROTECTION_SHIFT]
+                for word in words
+            )
+        else:
+            described["protection"] = _PROTECTIONS[protection] * PAGES_PER_PMD
+        return described
+
+    def _entry(self, word: int) -> tuple[Any, ...]:
+        kind = PteKind(word & layout.KIND_MASK)
+        value: Any = -1
+        if kind is PteKind.SWAP:
+            value = word >> layout.VALUE_SHIFT
+        elif kind is PteKind.PRESENT:
+            folio, page = divmod(word >> layout.VALUE_SHIFT, PAGES_PER_PMD)
+            value = (self._id(folio), page)
+        return (_ENTRY_KINDS[kind], value, *_flags(word))
+
+    def _slots(self) -> dict[int, tuple[Any, ...]]:
+        slots = {}
+        for cluster in range(int(self._m.state[Cell.FRESH_CLUSTER])):
+            for offset, word in enumerate(self._words(cluster)):
+                if word and not word & layout.SLOT_HEADER:
+                    folio = (word >> layout.SLOT_FOLIO_SHIFT) - 1
+                    slots[cluster * PAGES_PER_PMD + offset] = (
+                        word & layout.SLOT_COUNT,
+                        self._id(folio) if folio >= 0 else -1,
+                        bool(word & layout.SLOT_ZERO),
+                        bool(word & layout.SLOT_ZSWAP),
+                        bool(word & layout.SLOT_NEIGHBOUR),
+                    )
+        return slots
+
+    def _words(self, cluster: int) -> list[int]:
+        record = self._m.clusters[cluster]
+        if record["flags"] & layout.CLUSTER_DETAILED:
+            return [int(word) for word in self._m.rows[record["value"]]]
+        if not record["used"]:
+            return []
+        word = int(record["count"]) | int(record["flags"]) << 8
+        word |= (int(record["value"]) + 1) << layout.SLOT_FOLIO_SHIFT
+        return [word] * PAGES_PER_PMD
+
+    def _folio(self, number: int) -> tuple[Any, ...]:
+        folio = self._m.folios[number]
+        flags = int(folio["flags"])
+        cluster = int(folio["cluster"])
+        return (
+            int(folio["order"]),
+            int(folio["range"]) * PAGES_PER_PMD + int(folio["index"]),
+            int(folio["mapcount"]),
+            cluster * PAGES_PER_PMD + int(folio["offset"]) if cluster >= 0 else -1,
+            bool(flags & layout.FOLIO_DIRTY),
+            bool(flags & layout.FOLIO_LAZYFREE),
+            bool(flags & layout.FOLIO_READAHEAD),
+            bool(flags & layout.FOLIO_PARTIALLY_MAPPED),
+        )
+
+    def _list(self, which: int) -> list[int]:
+        found = []
+        cluster = int(self._m.state[Cell.HEADS + which])
+        while cluster >= 0:
+            found.append(cluster)
+            cluster = int(self._m.clusters[cluster]["next"])
+        return found
+
+    def _clusters(self) -> dict[str, Any]:
+        state = self._m.state
+        fresh = range(int(state[Cell.FRESH_CLUSTER]), int(state[Cell.CLUSTERS]) + 1)
+        return {
+            "free": [*fresh, *self._list(layout.LIST_FREE)],
+            "nonfull": [self._list(layout.LIST_NONFULL + order) for order in range(PMD_ORDER + 1)],
+            "frag": [self._list(layout.LIST_FRAG + order) for order in range(PMD_ORDER + 1)],
+            "full": self._list(layout.LIST_FULL),
+            "next": [int(state[Cell.HINTS + order]) for order in range(PMD_ORDER + 1)],
+        }
+
+
+def _flags(word: int) -> tuple[bool, bool, bool, bool]:
+    return (
+        bool(word & layout.WRITABLE),
+        bool(word & layout.DIRTY),
+        bool(word & layout.EXCLUSIVE),
+        bool(word & layout.UFFD_WP),
+    )

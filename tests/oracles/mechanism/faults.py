@@ -1,0 +1,386 @@
+"""Touching memory, and the page faults that this takes (section 5)."""
+
+from __future__ import annotations
+
+from tests.oracles.mechanism.blocks import (
+    classify,
+    is_own,
+    map_page,
+    put,
+    split_mapping,
+    split_swap_entry,
+    try_free_cache,
+    unmap_rmap,
+)
+from tests.oracles.mechanism.callers import discard_second_half
+from tests.oracles.mechanism.memory import (
+    HUGE,
+    PAGES,
+    WHOLE,
+    WRITABLE,
+    Entry,
+    Folio,
+    Process,
+    Range,
+)
+from tests.oracles.mechanism.transfer import read, read_ahead, try_huge_read
+from tests.oracles.mechanism.world import Call, World
+
+MOST_HITS = 63
+MOST_FAULTS = 8  # of one access; more means that the oracle is wrong
+
+
+def fill(world: World) -> None:
+    """First write of every 2 MiB."""
+    process = world.processes[0]
+    for memory in process.ranges[: world.rules.regions]:
+        world.event("FAULT")
+        world.counter("pgfault")
+        world.event("WRITE_PAGE", PAGES)
+        fault_in_huge(world, process, memory, write=True)
+
+
+def touch(world: World, call: Call) -> None:
+    process = world.processes[call.process]
+    for block in range(world.rules.regions):
+        world.warm = range(0)
+        for page in call.touched():
+            access(world, process, block * PAGES + page, call)
+
+
+def access(world: World, process: Process, region_page: int, call: Call) -> None:
+    memory, j = process.place(region_page)
+    faults = 0
+    while not hardware_can(memory, j, call.write):
+        world.event("WALK_PMD" if memory.table is None else "WALK_PTE")
+        world.event("FAULT")
+        world.counter("pgfault")
+        fault(world, process, memory, j, call)
+        faults += 1
+        assert faults < MOST_FAULTS, f"page {region_page} faults for ever"
+    huge = memory.table is None
+    source = world.translations.access(process.number, memory.number, j, huge=huge)
+    if source == "stlb":
+        world.event("STLB_HIT")
+    elif source == "walk":
+        world.event("WALK_PMD" if huge else "WALK_PTE")
+    world.event("ACCESS_CACHED" if region_page in world.warm else "ACCESS_MEMORY")
+
+
+def hardware_can(memory: Range, j: int, write: bool) -> bool:
+    """Whether the access succeeds; a write leaves its mark."""
+    entry = memory.page_entry(j)
+    if not write:
+        return entry.has_translation
+    if entry.kind != "P" or not entry.writable:
+        return False
+    entry.dirty = True
+    return True
+
+
+def fault(world: World, process: Process, memory: Range, j: int, call: Call) -> None:
+    if memory.table is not None:
+        pte_fault(world, process, memory, j, call.write)
+    elif memory.pmd.kind == "S":
+        if call.racing == "unmap":
+            discard_second_half(world, process, memory)
+            world.fallback("slot_freed")
+        else:
+            pmd_swap_fault(world, process, memory, j, call.write)
+    elif memory.pmd.kind == "P":
+        write_huge(world, process, memory, j)
+    elif memory.pmd.kind == "Z" or memory.in_one_vma():
+        fault_in_huge(world, process, memory, write=call.write)
+    else:
+        memory.make_table()
+        world.event("PAGE_TABLE_ALLOCATION")
+        pte_fault(world, process, memory, j, call.write)
+
+
+# 2 MiB
+
+
+def fault_in_huge(world: World, process: Process, memory: Range, *, write: bool) -> None:
+    """The first touch of a range, or the first write to the huge zero page."""
+    if memory.pmd.kind == "N" and not world.rules.lazy_deposit:
+        world.event("PAGE_TABLE_ALLOCATION")
+    world.event("MAP_PMD")
+    world.hold("pmd", 1)
+    if not write:
+        memory.pmd.set_zero()
+        return
+    folio = world.new_folio(HUGE, process.region_page(memory, 0))
+    memory.pmd.set_own(folio, WHOLE, dirty=True)
+    folio.mappings.add((process.number, WHOLE))
+    world.warm = folio.region_pages
+    world.counter("thp_fault_alloc")
+    world.per_order("anon_fault_alloc", HUGE)
+    world.event("THP_ALLOCATION")
+    world.event("CLEAR_PAGE", PAGES)
+
+
+def pmd_swap_fault(world: World, process: Process, memory: Range, j: int, write: bool) -> None:
+    first = memory.pmd.slot
+    kind = classify(world, range(first, first + PAGES))
+    if kind == "huge":
+        map_huge(world, process, memory, world.device.slots[first].folio, "hit", write=write)
+    elif kind == "split":
+        split_swap_entry(world, memory, "split_cache")
+    else:
+        result = try_huge_read(world, process, memory)
+        if isinstance(result, Folio):
+            world.counter("pgmajfault")
+            world.warm = result.region_pages
+            map_huge(world, process, memory, result, "read", write=write)
+        else:
+            split_swap_entry(world, memory, result)
+    if memory.table is not None:
+        pte_fault(world, process, memory, j, write)
+    elif write:
+        if not memory.pmd.writable:
+            write_huge(world, process, memory, j)
+        else:
+            memory.pmd.dirty = True
+
+
+def map_huge(
+    world: World,
+    process: Process,
+    memory: Range,
+    folio: Folio | None,
+    how: str,
+    *,
+    write: bool = False,
+    may_write: bool = True,
+) -> None:
+    """A PMD swap entry maps a folio that was in the cache (``hit``) or has just been ``read``."""
+    assert folio is not None, "there is a folio to map"
+    slots = folio.slots
+    map_page(process, memory.pmd, folio, WHOLE)
+    memory.pmd.writable = may_write and may_be_writable(memory, 0, memory.pmd)
+    world.event("MAP_PMD")
+    world.hold("pmd", 1)
+    if how == "hit":
+        world.event("PUT_SLOT", PAGES)
+    put(world, slots)
+    alone = write and folio.mapcount == 1
+    if world.rules.synchronous or world.device.more_than_half_used or alone:
+        try_free_cache(world, folio)
+
+
+def may_be_writable(memory: Range, j: int, entry: Entry) -> bool:
+    return entry.exclusive and memory.protection[j] == WRITABLE and not entry.uffd_wp
+
+
+def write_huge(world: World, process: Process, memory: Range, j: int) -> None:
+    """A write to a mapped 2 MiB that is not writable."""
+    entry, folio = memory.pmd, memory.pmd.folio
+    assert folio is not None, "a mapped entry has a folio"
+    if entry.exclusive or (folio.mapcount == 1 and is_own(world, folio)):
+        entry.exclusive = entry.writable = entry.dirty = True
+        return
+    split_mapping(world, process, memory)
+    world.fallback("write_shared")
+    write_page(world, process, memory, j)
+
+
+# 4 KiB
+
+
+def pte_fault(world: World, process: Process, memory: Range, j: int, write: bool) -> None:
+    kind = memory.entries[j].kind
+    if kind == "S":
+        swap_in(world, process, memory, j, write=write)
+    elif kind == "P":
+        write_page(world, process, memory, j)
+    elif kind == "Z":
+        clear_pages(world, process, memory, j, 0)
+    elif write:
+        order = order_to_clear(world, process, memory, j)
+        world.per_order("anon_fault_alloc", order)
+        clear_pages(world, process, memory, j, order)
+    else:
+        memory.entries[j].set_zero()
+        world.event("MAP_PTE")
+        world.hold("pte_table", 1)
+
+
+def aligned(j: int, order: int) -> range:
+    start = j - j % 2**order
+    return range(start, start + 2**order)
+
+
+def order_to_clear(world: World, process: Process, memory: Range, j: int) -> int:
+    order = world.rules.swapin_order
+    span = aligned(j, order)
+    fits = (
+        not process.armed
+        and memory.in_one_vma(span.start, span.stop)
+        and all(memory.entries[k].kind == "N" for k in span)
+    )
+    return order if fits else 0
+
+
+def clear_pages(world: World, process: Process, memory: Range, j: int, order: int) -> None:
+    """A new folio of zeros; only the page that is written becomes dirty."""
+    span = aligned(j, order)
+    folio = world.new_folio(order, process.region_page(memory, span.start))
+    for page, k in enumerate(span):
+        memory.entries[k].set_own(folio, page, dirty=k == j)
+        folio.mappings.add((process.number, page))
+    world.event("ANON_FOLIO")
+    world.event("CLEAR_PAGE", folio.size)
+    world.event("MAP_PTE", folio.size)
+    world.hold("pte_table", folio.size)
+    world.warm = folio.region_pages
+
+
+def write_page(world: World, process: Process, memory: Range, j: int) -> None:
+    """A write to a present page that is not writable."""
+    entry = memory.entries[j]
+    folio = entry.folio
+    assert folio is not None, "a present entry has a folio"
+    if entry.exclusive or may_reuse(world, process, folio):
+        entry.exclusive = entry.writable = entry.dirty = True
+        return
+    page = entry.page
+    copy = world.new_folio(0, process.region_page(memory, j))
+    entry.set_own(copy, 0, dirty=True)
+    copy.mappings.add((process.number, 0))
+    world.event("COPY_PAGE")
+    world.event("MAP_PTE")
+    world.hold("pte_table", 1)
+    world.warm = copy.region_pages
+    unmap_rmap(world, folio, process, [page])
+
+
+def may_reuse(world: World, process: Process, folio: Folio) -> bool:
+    if folio.order == 0:
+        return folio.mapcount == 1 and is_own(world, folio)
+    return not folio.cached and not folio.mapped_elsewhere(process)
+
+
+def swap_in(world: World, process: Process, memory: Range, j: int, *, write: bool) -> None:
+    """A fault on a PTE swap entry."""
+    entry = memory.entries[j]
+    slot = world.device.slots[entry.slot]
+    folio = slot.folio
+    if folio is not None:
+        note_hit(world, process, memory, j, folio)
+        map_cached(world, process, memory, j, folio, write=write, was_cached=True)
+    else:
+        world.counter("pgmajfault")
+        if world.rules.synchronous and slot.count == 1:
+            read_directly(world, process, memory, j)
+        else:
+            folio = read_ahead(world, process, memory, j)
+            world.warm = folio.region_pages
+            map_cached(world, process, memory, j, folio, write=write, was_cached=False)
+    if write:
+        if entry.writable:
+            entry.dirty = True
+        else:
+            write_page(world, process, memory, j)
+
+
+def note_hit(world: World, process: Process, memory: Range, j: int, folio: Folio) -> None:
+    """A page that is cached already tells readahead how good it was."""
+    if folio.order:
+        return
+    by_address = world.rules.vma_readahead
+    if by_address:
+        process.address = memory.number * PAGES + j
+    if folio.readahead:
+        folio.readahead = False
+        world.counter("swap_ra_hit")
+        if by_address:
+            process.hits = min(process.hits + 1, MOST_HITS)
+        else:
+            previous, hits, window = world.slot_memory
+            world.slot_memory = (previous, min(hits + 1, MOST_HITS), window)
+
+
+def order_to_read(world: World, process: Process, memory: Range, j: int) -> int:
+    """Order of the folio that a fault on a synchronous device reads."""
+    order = world.rules.swapin_order
+    span = aligned(j, order)
+    entries = [memory.entries[k] for k in span]
+    if process.armed or world.rules.zswap != "never":
+        return 0
+    if not memory.in_one_vma(span.start, span.stop):
+        return 0
+    if any(entry.kind != "S" for entry in entries) or entries[0].slot % 2**order:
+        return 0
+    if any(entry.slot != entries[0].slot + page for page, entry in enumerate(entries)):
+        return 0
+    slots = [world.device.slots[entry.slot] for entry in entries]
+    alike = {
+        (entry.exclusive, entry.uffd_wp, slot.zero)
+        for entry, slot in zip(entries, slots, strict=True)
+    }
+    if len(alike) > 1 or any(slot.folio is not None for slot in slots):
+        return 0
+    return order
+
+
+def read_directly(world: World, process: Process, memory: Range, j: int) -> None:
+    """Past the swap cache, into a folio that is mapped at once."""
+    order = order_to_read(world, process, memory, j)
+    span = aligned(j, order)
+    slots = [memory.entries[k].slot for k in span]
+    folio = world.new_folio(order, process.region_page(memory, span.start))
+    read(world, folio, slots[0])
+    world.hold("cluster", folio.size)
+    for k in span:
+        memory.entries[k].exclusive = True
+    map_span(world, process, memory, span, folio)
+    put(world, slots)
+    world.warm = folio.region_pages
+
+
+def map_cached(
+    world: World,
+    process: Process,
+    memory: Range,
+    j: int,
+    folio: Folio,
+    *,
+    write: bool,
+    was_cached: bool,
+) -> None:
+    span = span_to_map(memory, j, folio)
+    slots = [memory.entries[k].slot for k in span]
+    had_mappings = folio.mapcount > 0
+    map_span(world, process, memory, span, folio)
+    if was_cached:
+        world.event("PUT_SLOT", len(slots))
+    put(world, slots)
+    if world.device.more_than_half_used or (write and not had_mappings):
+        try_free_cache(world, folio)
+
+
+def span_to_map(memory: Range, j: int, folio: Folio) -> range:
+    """All of a cached folio if everything around the faulting entry fits, else that entry alone."""
+    start = j - (memory.entries[j].slot - folio.slot)
+    span = range(start, start + folio.size)
+    if folio.order == 0 or start < 0 or span.stop > PAGES:
+        return range(j, j + 1)
+    entries = [memory.entries[k] for k in span]
+    fits = (
+        memory.in_one_vma(span.start, span.stop)
+        and all(entry.kind == "S" for entry in entries)
+        and [entry.slot for entry in entries] == list(folio.slots)
+        and len({(entry.exclusive, entry.uffd_wp) for entry in entries}) == 1
+    )
+    return span if fits else range(j, j + 1)
+
+
+def map_span(world: World, process: Process, memory: Range, span: range, folio: Folio) -> None:
+    """Swap entries become present ones."""
+    first_page = process.region_page(memory, span.start) - folio.first
+    for page, k in enumerate(span, first_page):
+        entry = memory.entries[k]
+        map_page(process, entry, folio, page)
+        entry.writable = may_be_writable(memory, k, entry)
+    world.event("MAP_PTE", len(span))
+    world.hold("pte_table", len(span))

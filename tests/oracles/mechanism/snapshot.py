@@ -1,0 +1,100 @@
+"""The whole state in plain numbers, so that two implementations can be compared."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.oracles.mechanism.memory import HUGE, Entry, Folio, Process, Range
+from tests.oracles.mechanism.slots import FREE, FULL, Device
+from tests.oracles.mechanism.world import World
+
+
+def take(world: World) -> dict[str, Any]:
+    names = canonical_names(world)
+    processes = world.living()
+    return {
+        "processes": {process.number: of_process(process, names) for process in processes},
+        "folios": [of_folio(folio) for folio in names],
+        "slots": {
+            number: (
+                slot.count,
+                -1 if slot.folio is None else names[slot.folio],
+                slot.zero,
+                slot.zswap,
+                slot.neighbour,
+            )
+            for number, slot in sorted(world.device.slots.items())
+        },
+        "clusters": of_clusters(world.device),
+        "slot_readahead": world.slot_memory,
+    }
+
+
+def canonical_names(world: World) -> dict[Folio, int]:
+    """Folios by their first appearance in page tables, then in the swap cache."""
+    found: list[Folio | None] = []
+    for process in world.living():
+        for memory in process.ranges:
+            entries = [memory.pmd] if memory.table is None else memory.table
+            found += [entry.folio for entry in entries]
+    found += [slot.folio for _, slot in sorted(world.device.slots.items())]
+    living = dict.fromkeys(folio for folio in found if folio is not None)
+    return {folio: name for name, folio in enumerate(living)}
+
+
+def of_folio(folio: Folio) -> tuple[int, int, int, int, bool, bool, bool, bool]:
+    return (
+        folio.order,
+        folio.first,
+        folio.mapcount,
+        folio.slot,
+        folio.dirty,
+        folio.lazyfree,
+        folio.readahead,
+        folio.partially_mapped,
+    )
+
+
+def of_process(process: Process, names: dict[Folio, int]) -> dict[str, Any]:
+    return {
+        "shift": process.shift,
+        "armed": process.armed,
+        "readahead": (process.address, process.window, process.hits),
+        "ranges": [of_range(memory, names) for memory in process.ranges],
+    }
+
+
+def of_range(memory: Range, names: dict[Folio, int]) -> dict[str, Any]:
+    pmd = memory.pmd
+    value = pmd.slot if pmd.folio is None else names[pmd.folio]
+    flags = (pmd.writable, pmd.dirty, pmd.exclusive, pmd.uffd_wp)
+    entries = None
+    if memory.table is not None:
+        entries = [of_entry(entry, names) for entry in memory.table]
+    return {
+        "state": memory.state,
+        "value": value,
+        "flags": flags if pmd.kind in ("P", "S") else None,
+        "entries": entries,
+        "protection": "".join(memory.protection),
+    }
+
+
+def of_entry(entry: Entry, names: dict[Folio, int]) -> tuple[Any, ...]:
+    value: int | tuple[int, int] = entry.slot
+    if entry.folio is not None:
+        value = (names[entry.folio], entry.page)
+    return (entry.kind, value, entry.writable, entry.dirty, entry.exclusive, entry.uffd_wp)
+
+
+def of_clusters(device: Device) -> dict[str, Any]:
+    numbers = {
+        place: [cluster.number for cluster in clusters] for place, clusters in device.lists.items()
+    }
+    return {
+        "free": numbers[FREE],
+        "nonfull": [numbers["nonfull", order] for order in range(HUGE + 1)],
+        "frag": [numbers["frag", order] for order in range(HUGE + 1)],
+        "full": numbers[FULL],
+        "next": list(device.next),
+    }

@@ -1,0 +1,176 @@
+"""The world that a step changes: processes, folios, the swap device, the TLB, and the counts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from tests.oracles.mechanism.memory import HUGE, PAGES, WRITABLE, Folio, Process
+from tests.oracles.mechanism.slots import Device
+from tests.oracles.tlb import Geometry, Tlb
+
+KIB_PER_PAGE = 4
+
+
+def never(step: int, number: int) -> bool:
+    return False
+
+
+@dataclass(frozen=True)
+class Rules:
+    """The policy, the device and the settings; the names are those of `Mechanism`."""
+
+    regions: int
+    content: str
+    l1: Geometry
+    stlb: Geometry
+    level: str = "pte"
+    swapin_order: int = 0
+    lazy_deposit: bool = False
+    batched_unmap: bool = False
+    synchronous: bool = True
+    block_device: bool = True
+    clusters: int = 40
+    free_clusters: int = 0
+    neighbour_slots: int = 0
+    page_cluster: int = 3
+    vma_readahead: bool = True
+    zswap: str = "never"
+    order9_fails: Callable[[int, int], bool] = never
+    charge_fails: Callable[[int, int], bool] = never
+
+
+@dataclass(frozen=True)
+class Call:
+    """One step; the fields are those of `specs.step.Step`."""
+
+    action: str
+    name: str = ""
+    pages_per_2mib: int = PAGES
+    process: int = 0
+    first_page: int = 0
+    page_count: int = PAGES
+    write: bool = False
+    writable: bool = False
+    shift_pages: int = 0
+    refuse_write: bool = False
+    racing: str = "none"
+
+    @property
+    def is_whole(self) -> bool:
+        return self.page_count == PAGES
+
+    def spans(self, regions: int) -> list[tuple[int, int]]:
+        """First page and number of pages of each call that the step is."""
+        if self.is_whole:
+            return [(0, regions * PAGES)]
+        return [(block * PAGES + self.first_page, self.page_count) for block in range(regions)]
+
+    def touched(self) -> list[int]:
+        """Pages of each 2 MiB that a touch accesses."""
+        number = min(self.pages_per_2mib, self.page_count)
+        return [self.first_page + turn * self.page_count // number for turn in range(number)]
+
+
+@dataclass
+class Counts:
+    """What one step counted; zeros are left out."""
+
+    counters: Counter[str] = field(default_factory=Counter)
+    events: Counter[str] = field(default_factory=Counter)
+    fallbacks: Counter[str] = field(default_factory=Counter)
+    observed: Counter[str] = field(default_factory=Counter)
+    # How often each lock was held, the sum of the lengths, and the longest.
+    holds: dict[str, tuple[int, int, int]] = field(default_factory=dict)
+
+
+class Translations:
+    """The TLB of all processes."""
+
+    def __init__(self, rules: Rules) -> None:
+        self.tlb = Tlb(rules.l1, rules.stlb)
+        self.ranges = rules.regions + 1
+        # What was looked up in each range since it was last forgotten: nothing else can be there.
+        self.used: dict[int, set[tuple[int, str]]] = {}
+
+    def forget(self, process: int, number: int) -> None:
+        for tag, size in self.used.pop(process * self.ranges + number, ()):
+            for level in (self.tlb.l1, self.tlb.stlb):
+                level.arrays[size].drop(tag, size)
+
+    def access(self, process: int, number: int, j: int, *, huge: bool) -> str:
+        region = process * self.ranges + number
+        page = region * PAGES + j
+        self.used.setdefault(region, set()).add((region, "2m") if huge else (page, "4k"))
+        return self.tlb.access(page, huge=huge)
+
+
+class World:
+    def __init__(self, rules: Rules) -> None:
+        self.rules = rules
+        self.processes = {0: Process(0, rules.regions)}
+        for memory in self.processes[0].ranges[: rules.regions]:
+            memory.protection = [WRITABLE] * PAGES
+        self.forks = 0
+        self.device = Device(rules.clusters, rules.free_clusters, rules.neighbour_slots)
+        self.folios: set[Folio] = set()  # those that live
+        self.translations = Translations(rules)
+        # Readahead by slot: previous slot, hits, window.
+        self.slot_memory = (0, 4, 0)
+        self.steps_done = 0
+        self.now = Counts()
+        self.refuse_write = False
+        # Region pages of the folio that the last fault of this 2 MiB read, cleared or copied.
+        self.warm = range(0)
+
+    def living(self) -> list[Process]:
+        return [self.processes[number] for number in sorted(self.processes)]
+
+    def is_zero(self, region_page: int) -> bool:
+        """Whether a page holds zeros only."""
+        if self.rules.content == "one-non-zero":
+            return region_page % PAGES != PAGES - 1
+        return self.rules.content == "zero"
+
+    # Counting
+
+    def event(self, name: str, number: int = 1) -> None:
+        self.now.events[name] += number
+
+    def counter(self, name: str, number: int = 1) -> None:
+        self.now.counters[name] += number
+
+    def per_order(self, name: str, order: int) -> None:
+        """A statistic of one folio order; the kernel has none for single pages."""
+        if order:
+            self.counter(f"hugepages-{KIB_PER_PAGE * 2**order}kB/stats/{name}")
+
+    def huge_counter(self, name: str, order: int) -> None:
+        """A counter of order-9 folios alone."""
+        if order == HUGE:
+            self.counter(name)
+
+    def fallback(self, reason: str) -> None:
+        self.now.fallbacks[reason] += 1
+
+    def observe(self, name: str, number: int) -> None:
+        self.now.observed[name] += number
+
+    def hold(self, lock: str, length: int) -> None:
+        number, total, longest = self.now.holds.get(lock, (0, 0, 0))
+        self.now.holds[lock] = (number + 1, total + length, max(longest, length))
+
+    # Folios
+
+    def new_folio(self, order: int, first: int) -> Folio:
+        folio = Folio(order, first)
+        self.folios.add(folio)
+        return folio
+
+    def page_table_bytes(self, process: Process) -> int:
+        tables = 0
+        for memory in process.ranges:
+            deposit = memory.pmd.kind != "N" and not self.rules.lazy_deposit
+            tables += memory.table is not None or deposit
+        return 4096 * tables

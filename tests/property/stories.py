@@ -1,0 +1,228 @@
+"""Random valid stories: a region, a policy, a swap device, and steps that may be done to them.
+
+Everything is picked from a list of options, the simplest first, so that hypothesis can pick and
+shrink, and a plain random generator can pick for long runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import attrs
+from hypothesis import strategies as st
+
+from perfmodel.constants import PAGES_PER_PMD, PMD_BYTES
+from perfmodel.specs.device import DeviceKind
+from perfmodel.specs.machine import Machine, TlbLevel
+from perfmodel.specs.policy import Policy
+from perfmodel.specs.scenario import PageContent, Region, Scenario, Settings, SwapSpace, Zswap
+from perfmodel.specs.step import Racing, Step, StepAction
+from tests.oracles.mechanism import Mechanism
+from tests.oracles.murmur import WORD, uniform
+from tests.oracles.tlb import Geometry
+from tests.strategies import count, published_machine
+
+Pick = Callable[[Sequence[Any]], Any]
+
+WHOLE = (0, PAGES_PER_PMD)
+MOST_PROCESSES = 4
+FILL = Step("fill", StepAction.FILL)
+
+ACTIONS = tuple(action for action in StepAction if action is not StepAction.FILL)
+PARTS = (
+    *((0, 256), (256, 256), (0, 1), (511, 1), (16, 16), (3, 7), (0, 511), (1, 511), (64, 320)),
+    *((first, length) for first in (5, 100, 333) for length in (1, 64, 179)),
+)
+SHIFTS = (0, 1, 16, 256, 300, 511)
+PAGES_TOUCHED = (512, 512, 1, 2, 3, 16, 100)
+
+
+@attrs.frozen
+class Story:
+    """Everything that decides about the counts."""
+
+    scenario: Scenario
+    policy: Policy
+    device: DeviceKind
+    machine: Machine
+    seed: int
+
+
+def tell(pick: Pick, most_steps: int) -> Story:
+    """One story."""
+    scenario = Scenario(
+        "told",
+        "told",
+        Region(pick((1, 1, 2, 3)) * PMD_BYTES, pick((PageContent.HALF_RANDOM, *PageContent))),
+        (FILL,),
+        swap=_swap_space(pick),
+        settings=Settings(
+            page_cluster=pick((3, 0, 1, 2, 4, 5)),
+            vma_readahead=pick((True, False)),
+            zswap=pick((Zswap.NEVER, Zswap.NEVER, Zswap.ON, Zswap.OFF)),
+            order9_failure=pick((0.0, 0.0, 0.0, 0.5, 1.0)),
+            charge_failure=pick((0.0, 0.0, 0.0, 0.5, 1.0)),
+        ),
+    )
+    policy = Policy(
+        "told",
+        "none",
+        pick(("pte", "pmd", "pmd")),
+        swapin_order=pick((0, 0, 2, 3, 4, 5, 6, 7, 8)),
+        lazy_page_table_deposit=pick((False, True)),
+        batched_unmap=pick((False, True)),
+    )
+    device = pick((*(DeviceKind.ZRAM, DeviceKind.DISK) * 3, DeviceKind.SWAP_FILE))
+    machine, seed = _machine(pick), pick(range(8))
+    palette = Palette.choose(pick)
+    for number in range(pick(range(1, most_steps + 1))):
+        scenario = _with_a_step_more(pick, palette, scenario, f"s{number}")
+    return Story(scenario, policy, device, machine, seed)
+
+
+@attrs.frozen
+class Palette:
+    """What one story is about: few kinds of steps, which then meet each other often."""
+
+    actions: tuple[StepAction, ...]
+    parts: tuple[tuple[int, int], ...]
+    shifts: tuple[int, ...]
+
+    @staticmethod
+    def choose(pick: Pick) -> Palette:
+        return Palette(
+            (
+                *(StepAction.TOUCH, StepAction.PAGEOUT) * 2,
+                *(pick((StepAction.RECLAIM, *ACTIONS)) for _ in range(2)),
+                *(pick((StepAction.FORK, *ACTIONS)) for _ in range(3)),
+            ),
+            (*(WHOLE,) * 4, pick((WHOLE, *PARTS)), pick((WHOLE, *PARTS))),
+            (0, 0, pick(SHIFTS)),
+        )
+
+
+def _swap_space(pick: Pick) -> SwapSpace:
+    """A large device, one with little room in any cluster, or hardly any device at all."""
+    kind = pick(("large", "large", "large", "fragmented", "small"))
+    if kind == "large":
+        return SwapSpace()
+    clusters = pick(range(1, 5 if kind == "small" else 13))
+    neighbour_slots = pick((0, 1, 3, 256, 500, 511, 512) if kind == "small" else (1, 256, 500, 511))
+    free_clusters = pick(range(min(2, clusters) + 1)) if neighbour_slots else 0
+    return SwapSpace(clusters, free_clusters, neighbour_slots)
+
+
+def _machine(pick: Pick) -> Machine:
+    """A published machine whose TLBs are so small that they overflow in a test."""
+
+    def level(sets: Sequence[int], ways: Sequence[int]) -> TlbLevel:
+        shared = pick((False, True))
+        sizes = [(pick(sets), pick(ways)) for _ in range(1 if shared else 2)]
+        (sets_4k, ways_4k), (sets_2m, ways_2m) = sizes[0], sizes[-1]
+        return TlbLevel(
+            shared=shared,
+            entries_4k=count(sets_4k * ways_4k),
+            ways_4k=count(ways_4k),
+            entries_2m=count(sets_2m * ways_2m),
+            ways_2m=count(ways_2m),
+        )
+
+    cpu = attrs.evolve(
+        published_machine.cpu,
+        l1_tlb=level((1, 2, 3), (1, 2, 4)),
+        stlb=level((1, 5, 9, 64), (1, 4)),
+    )
+    return attrs.evolve(published_machine, cpu=cpu)
+
+
+def _with_a_step_more(pick: Pick, palette: Palette, scenario: Scenario, name: str) -> Scenario:
+    """The scenario as it is if the step that comes to mind cannot follow on it."""
+    step = _any_step(pick, palette, scenario, name)
+    for weaker in ({}, {"write": False}):
+        try:
+            return attrs.evolve(scenario, steps=(*scenario.steps, attrs.evolve(step, **weaker)))
+        except ValueError:
+            continue
+    return scenario
+
+
+def _any_step(pick: Pick, palette: Palette, scenario: Scenario, name: str) -> Step:
+    living = list(range(scenario.processes))
+    for step in scenario.steps:
+        if step.action is StepAction.EXIT:
+            living.remove(step.process)
+    action = pick(palette.actions)
+    if action is StepAction.FORK and scenario.processes == MOST_PROCESSES:
+        action = StepAction.TOUCH
+    fields: dict[str, Any] = {}
+    if not action.of_the_system:
+        fields["process"] = pick(living)
+    if action.takes_part:
+        fields["first_page"], fields["page_count"] = pick(palette.parts)
+    if action is StepAction.TOUCH:
+        fields["pages_per_2mib"] = pick(PAGES_TOUCHED)
+        fields["write"] = pick((False, True))
+        fields["racing"] = pick((Racing.NONE, Racing.NONE, Racing.NONE, Racing.UNMAP))
+    elif action is StepAction.PROTECT:
+        fields["writable"] = pick((False, True))
+    elif action in (StepAction.REMAP, StepAction.MOVE):
+        fields["shift_pages"] = pick(palette.shifts)
+    elif action is StepAction.PAGEOUT and scenario.settings.zswap is Zswap.ON:
+        fields["refuse_write"] = pick((False, True))
+    return Step(name, action, **fields)
+
+
+@st.composite
+def stories(draw: st.DrawFn, most_steps: int = 10) -> Story:
+    return tell(lambda options: draw(st.sampled_from(options)), most_steps)
+
+
+# A story for the oracle
+
+
+def geometry(level: TlbLevel) -> Geometry:
+    """A level as the oracle takes it."""
+    ways_4k, ways_2m = int(level.ways_4k.value), int(level.ways_2m.value)
+    return Geometry(
+        shared=level.shared,
+        sets_4k=int(level.entries_4k.value) // ways_4k,
+        ways_4k=ways_4k,
+        sets_2m=int(level.entries_2m.value) // ways_2m,
+        ways_2m=ways_2m,
+    )
+
+
+def oracle_of(story: Story) -> Mechanism:
+    scenario, policy, settings = story.scenario, story.policy, story.scenario.settings
+
+    def drawn(probability: float, first_stream: int) -> Callable[[int, int], bool]:
+        threshold = round(probability * WORD)
+        return lambda step, number: uniform(story.seed, first_stream + step, number) < threshold
+
+    return Mechanism(
+        regions=scenario.region.count,
+        content=str(scenario.region.content),
+        level=policy.swap_entry,
+        swapin_order=policy.swapin_order,
+        lazy_deposit=policy.lazy_page_table_deposit,
+        batched_unmap=policy.batched_unmap,
+        synchronous=story.device.synchronous,
+        block_device=story.device.block_device,
+        clusters=scenario.clusters,
+        free_clusters=scenario.swap.free_clusters,
+        neighbour_slots=scenario.swap.neighbour_slots,
+        page_cluster=settings.page_cluster,
+        vma_readahead=settings.vma_readahead,
+        zswap=str(settings.zswap),
+        order9_fails=drawn(max(policy.order9_failure, settings.order9_failure), 0),
+        charge_fails=drawn(settings.charge_failure, 1000),
+        l1=geometry(story.machine.cpu.l1_tlb),
+        stlb=geometry(story.machine.cpu.stlb),
+    )
+
+
+def fields_of(step: Step) -> dict[str, Any]:
+    """A step as the oracle takes it."""
+    fields = attrs.asdict(step)
+    return fields | {"action": str(step.action), "racing": str(step.racing)}
