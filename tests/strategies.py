@@ -339,10 +339,6 @@ def machines_with_small_tlbs(draw: st.DrawFn) -> Machine:
     )
     return attrs.evolve(published_machine, cpu=cpu)
 
-
-# Without lazy deposit, as in every policy that is shipped.
-engine_policies = policies.map(lambda policy: attrs.evolve(policy, lazy_page_table_deposit=False))
-
 # Contents of files
 
 toml_scalars = (

@@ -24,7 +24,7 @@ from perfmodel.specs.quantity import How, Quantity
 FIT_ENTRIES = ("pte", "mthp-16k", "mthp-1024k")
 _DIGITS = 6
 # No arm of a fit unmaps in batches, but what a PTE costs there follows what it costs alone.
-_FOLLOWS = {"unmap_batched_pte_ns": "unmap_pte_ns"}
+_FOLLOWS = {"unmap_batch_ns": "unmap_pte_ns", "unmap_batched_pte_ns": "unmap_pte_ns"}
 
 
 def fit_scenarios() -> list[str]:

@@ -24,8 +24,8 @@ def show_mechanism(*, json: bool) -> None:
     console = Console(file=sys.stdout)
     if not console.is_terminal:
         console = Console(file=sys.stdout, width=_WIDTH_OF_A_FILE)
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for heading, ratio in zip(HEADINGS, (3, None, None, 3, 4, 6, 3), strict=True):
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, expand=True)
+    for heading, ratio in zip(HEADINGS, (4, None, None, 4, 5, 12, 4), strict=True):
         table.add_column(heading, ratio=ratio, no_wrap=ratio is None, overflow="fold")
     for name, says, rows in by_caller():
         caller = Text.assemble((name, "bold"), f"\n{says}")

@@ -23,7 +23,7 @@ def print_result(result: Result, *, json: bool) -> None:
         lines.append(
             f"{step.name}: {step.elapsed_ns / scale:.1f} us per 2 MiB ({low:.1f} to {high:.1f})"
         )
-        parts = {part: time for part, time in step.breakdown_ns.items() if time > 0}
+        parts = {part: time for part, time in step.breakdown_ns.items() if time >= 0.05 * scale}
         for part, time in sorted(parts.items(), key=lambda item: -item[1]):
             share = time / step.elapsed_ns
             lines.append(f"    {part.replace('_', ' '):18s} {time / scale:10.1f} us  {share:4.0%}")

@@ -49,7 +49,7 @@ def kernel(function):
 
 
 # What only kernels call needs no entry from Python, and half of the compile time goes into those.
-_INNER = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+_INNER = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "_nrt": False}
 
 
 def inner_kernel(function):

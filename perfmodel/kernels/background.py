@@ -119,9 +119,15 @@ def reclaim(m):
 @inner_kernel
 def _unuse_table(m, process, q):
     row = pmd_value(m, q)
-    m.counts[Event.VISIT_PTE] += PAGES_PER_PMD
-    hold_table(m, np.int64(PAGES_PER_PMD))
-    for entry in range(PAGES_PER_PMD):
+    # The part of the range that the region covers.
+    number = (q % m.state[Cell.RANGES]) * PAGES_PER_PMD
+    start = shift_of(m, process)
+    end = start + m.state[Cell.REGIONS] * PAGES_PER_PMD
+    first = max(start - number, 0)
+    last = min(end - number, PAGES_PER_PMD)
+    m.counts[Event.VISIT_PTE] += last - first
+    hold_table(m, last - first)
+    for entry in range(first, last):
         word = m.rows[row, entry]
         if word_kind(word) != PteKind.SWAP:
             continue

@@ -17,7 +17,7 @@ from perfmodel.constants import (
     RegionState,
 )
 from perfmodel.kernels import layout
-from perfmodel.kernels._jit import driver, inner_kernel, kernel, prange
+from perfmodel.kernels._jit import driver, inline_kernel, inner_kernel, kernel, prange
 from perfmodel.kernels.advice import pageout_chunk, willneed_chunk
 from perfmodel.kernels.background import (
     memory_failure,
@@ -75,6 +75,7 @@ def prepare(m, regions, clusters, neighbour_slots, free_clusters):
     for span in range(regions + 1):
         set_pmd(m, span, np.int64(RegionState.NONE.value), np.int64(0), np.int64(-1))
         m.pmds[span]["protection"] = 0
+        m.pmds[span]["translated"] = 0
     m.pmds[regions]["protection"] = UNMAPPED_PAGE
     flush(m.tlb)
     fresh_device(m)
@@ -90,7 +91,7 @@ def _race(m, process, span):
     m.counts[FALLBACKS + Fallback.SLOT_FREED] += 1
 
 
-@inner_kernel
+@inline_kernel
 def access(m, process, number, write, racing):
     """One access to a page: the walk, the fault, the translation, the data."""
     q = pmd_number(m, process, number // PAGES_PER_PMD)
@@ -108,8 +109,11 @@ def access(m, process, number, write, racing):
             _race(m, process, number // PAGES_PER_PMD)
         else:
             handle_fault(m, process, q, entry, write)
-    huge = 0 if pmd_kind(m, q) == RegionState.PTE_TABLE else 1
-    translate(m.parameters, m.tlb, q * PAGES_PER_PMD + entry, np.int64(huge), m.counts)
+    huge = np.int64(1)
+    if pmd_kind(m, q) == RegionState.PTE_TABLE:
+        huge = np.int64(0)
+        m.pmds[q]["translated"] = 1
+    translate(m.parameters, m.tlb, q * PAGES_PER_PMD + entry, huge, m.counts)
     if number < m.state[Cell.WARM_UNTIL]:
         m.counts[Event.ACCESS_CACHED] += 1
     else:
@@ -177,30 +181,25 @@ def _act_on_chunk(m, step, span, first, end):
 
 
 @inner_kernel
-def _call(m, step, number, end):
-    """One call over the pages from `number` to `end`, range by range."""
-    if step["action"] != Action.EXIT:
-        m.counts[Event.SYSTEM_CALL] += 1
-    while number < end:
-        span = number // PAGES_PER_PMD
-        first = number % PAGES_PER_PMD
-        last = min(PAGES_PER_PMD, first + end - number)
-        _act_on_chunk(m, step, span, first, last)
-        number += last - first
-    end_call(m)
-
-
-@inner_kernel
 def _calls(m, step):
     """The whole of the region is one call; a part is one call for every 2 MiB."""
-    shift = shift_of(m, step["process"])
     regions = m.state[Cell.REGIONS]
-    if step["page_count"] == PAGES_PER_PMD:
-        _call(m, step, shift, shift + regions * PAGES_PER_PMD)
-        return
-    for region in range(regions):
-        number = shift + region * PAGES_PER_PMD + step["first_page"]
-        _call(m, step, number, number + step["page_count"])
+    calls = regions
+    pages = step["page_count"]
+    if pages == PAGES_PER_PMD:
+        calls = np.int64(1)
+        pages *= regions
+    for call in range(calls):
+        number = shift_of(m, step["process"]) + call * PAGES_PER_PMD + step["first_page"]
+        end = number + pages
+        if step["action"] != Action.EXIT:
+            m.counts[Event.SYSTEM_CALL] += 1
+        while number < end:
+            first = number % PAGES_PER_PMD
+            last = min(PAGES_PER_PMD, first + end - number)
+            _act_on_chunk(m, step, number // PAGES_PER_PMD, first, last)
+            number += last - first
+        end_call(m)
 
 
 @inner_kernel

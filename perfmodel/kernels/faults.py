@@ -14,13 +14,14 @@ from perfmodel.constants import (
     RegionState,
     Zswap,
 )
-from perfmodel.kernels._jit import inner_kernel
+from perfmodel.kernels._jit import inline_kernel, inner_kernel
 from perfmodel.kernels.folios import (
     add_mappings,
     folio_order,
     folio_slot,
     is_cached,
     new_folio,
+    put_huge,
     put_slots,
     try_free_cache,
 )
@@ -74,12 +75,12 @@ from perfmodel.kernels.tables import (
 CARRIED = EXCLUSIVE | UFFD_WP
 
 
-@inner_kernel
+@inline_kernel
 def _number(m, q, entry):
     return (q % m.state[Cell.RANGES]) * PAGES_PER_PMD + entry
 
 
-@inner_kernel
+@inline_kernel
 def _writable_by(m, q, entry, flags):
     """WRITABLE if an entry with these flags may be written to."""
     may = flags & EXCLUSIVE and not flags & UFFD_WP
@@ -107,7 +108,7 @@ def new_thp(m, process, q, deposit):
     m.state[Cell.WARM_UNTIL] = _number(m, q, np.int64(PAGES_PER_PMD))
 
 
-@inner_kernel
+@inline_kernel
 def map_huge(m, q, was_cached, may_write, write):
     """Map the one folio that the cache holds for a PMD swap entry, and drop 512 counts at once."""
     cluster = pmd_value(m, q)
@@ -122,12 +123,12 @@ def map_huge(m, q, was_cached, may_write, write):
     hold_pmd(m, np.int64(1))
     if was_cached == 1:
         m.counts[Event.PUT_SLOT] += PAGES_PER_PMD
-    put_slots(m, slot, np.int64(PAGES_PER_PMD))
-    if m.parameters["synchronous"] == 1 or (write == 1 and others == 0) or more_than_half_used(m):
-        try_free_cache(m, folio)
+    # A synchronous device is asked again at little cost; a device that fills up needs its slots.
+    leaves = m.parameters["synchronous"] == 1 or (write == 1 and others == 0)
+    put_huge(m, cluster, folio, leaves or more_than_half_used(m))
 
 
-@inner_kernel
+@inline_kernel
 def swap_entry_fault(m, process, q, entry, write):
     """Fault on a PMD swap entry: 2 MiB at once, or the fallback to PTEs."""
     cluster = pmd_value(m, q)
@@ -167,7 +168,7 @@ def leaf_write_fault(m, process, q, entry):
         pte_write_fault(m, process, q, entry)
 
 
-@inner_kernel
+@inline_kernel
 def _swapin_order(m, process, q, entry, slot):
     """Order that a PTE swap-in from a synchronous device reads at once."""
     order = m.parameters["swapin_order"]
@@ -211,7 +212,7 @@ def map_ptes(m, q, first, size, folio, part, flags, may_write):
     return add_mappings(m, folio, size) - size
 
 
-@inner_kernel
+@inline_kernel
 def _read_directly(m, process, q, entry, slot):
     """Synchronous device, one user: the folio never sees the swap cache."""
     order = _swapin_order(m, process, q, entry, slot)
@@ -244,7 +245,7 @@ def _maps_whole(m, q, entry, folio, slot):
     return True
 
 
-@inner_kernel
+@inline_kernel
 def swap_in_pte(m, process, q, entry, write, by_fault):
     """Swap in behind a PTE swap entry; `by_fault` is 0 for a collapse, which is no fault."""
     row = pmd_value(m, q)
@@ -400,7 +401,7 @@ def handle_fault(m, process, q, entry, write):
         _nothing_fault(m, process, q, entry, write)
 
 
-@inner_kernel
+@inline_kernel
 def needs_fault(m, q, entry, write):
     """Whether an access cannot go through the present entry; a write that can makes it dirty."""
     kind = pmd_kind(m, q)

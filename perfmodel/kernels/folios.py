@@ -22,7 +22,7 @@ from perfmodel.kernels.slots import (
 )
 
 
-@inner_kernel
+@inline_kernel
 def new_folio(m, order, page):
     """A folio for 2**order region pages from `page` on, neither mapped nor cached."""
     folio = m.state[Cell.FREE_FOLIO]
@@ -195,7 +195,7 @@ def put_slots(m, slot, size):
         size -= part
 
 
-@inner_kernel
+@inline_kernel
 def _put_whole(m, cluster):
     c = m.clusters[cluster]
     count = np.int64(c["count"]) - 1
@@ -210,7 +210,30 @@ def _put_whole(m, cluster):
         drop_folio(m, folio)
 
 
-@inner_kernel
+@inline_kernel
+def put_huge(m, cluster, folio, leaves):
+    """One PMD entry less names a cluster's slots, and maps `folio` that the cache holds for them.
+
+    With `leaves` the folio leaves the cache if no entry names its slots any more.
+    """
+    if not is_whole(m, cluster):
+        put_slots(m, cluster * PAGES_PER_PMD, np.int64(PAGES_PER_PMD))
+        if leaves:
+            try_free_cache(m, folio)
+        return
+    # The same for a cluster whose slots are alike, in a few lines: this is the fast path.
+    hold_cluster(m, np.int64(PAGES_PER_PMD))
+    c = m.clusters[cluster]
+    count = np.int64(c["count"]) - 1
+    c["count"] = count
+    if leaves and count == 0:
+        c["value"] = -1
+        m.folios[folio]["cluster"] = -1
+        set_flag(m, folio, np.int64(FOLIO_DIRTY))
+        free_whole_cluster(m, cluster)
+
+
+@inline_kernel
 def _put_in_cluster(m, cluster, first, size):
     row = detail(m, cluster)
     for offset in range(first, first + size):

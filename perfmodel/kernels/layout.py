@@ -26,6 +26,7 @@ PMD = np.dtype(
         ("kind", np.int8),  # RegionState
         ("flags", np.int8),
         ("protection", np.int8),
+        ("translated", np.int8),  # 1 if the TLB may hold translations of its PTEs
     ],
     align=True,
 )

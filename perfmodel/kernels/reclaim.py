@@ -12,7 +12,7 @@ from perfmodel.constants import (
     RegionState,
     SwapEntryLevel,
 )
-from perfmodel.kernels._jit import inner_kernel
+from perfmodel.kernels._jit import inline_kernel, inner_kernel
 from perfmodel.kernels.folios import (
     add_mappings,
     clear_flag,
@@ -173,7 +173,7 @@ def _cache_piece(m, piece, slot):
     return False
 
 
-@inner_kernel
+@inline_kernel
 def _swap_pmd(m, q, folio, slot):
     """The series: one PMD swap entry takes the leaf's place."""
     flags = pmd_flags(m, q)
@@ -287,7 +287,7 @@ def _drop_lazyfree(m, folio):
     drop_folio(m, folio)
 
 
-@inner_kernel
+@inline_kernel
 def _write_or_free(m, folio):
     """A cached folio that nothing maps any more: write it if it is dirty, else drop it."""
     if has_flag(m, folio, np.int64(FOLIO_DIRTY)):

@@ -72,7 +72,7 @@ def release_row(m, row):
     m.state[Cell.FREE_ROW] = row
 
 
-@inner_kernel
+@inline_kernel
 def unlink_cluster(m, cluster):
     """Take a cluster off its list."""
     c = m.clusters[cluster]
@@ -129,7 +129,7 @@ def detail(m, cluster):
     return row
 
 
-@inner_kernel
+@inline_kernel
 def _is_usable(m, cluster, order):
     c = m.clusters[cluster]
     return np.int64(c["used"]) == 0 or order == 0 or np.int64(c["order"]) == order
@@ -174,7 +174,7 @@ def _scan(m, cluster, offset, order):
     return found
 
 
-@inner_kernel
+@inline_kernel
 def _place(m, cluster):
     """Put a scanned cluster on the list where it belongs."""
     c = m.clusters[cluster]
@@ -187,7 +187,7 @@ def _place(m, cluster):
         move_cluster(m, cluster, np.int64(LIST_FRAG) + np.int64(c["order"]))
 
 
-@inner_kernel
+@inline_kernel
 def _make_free(m, cluster):
     c = m.clusters[cluster]
     if np.int64(c["flags"]) & CLUSTER_DETAILED:
@@ -302,7 +302,7 @@ def cached_folio(m, slot):
     return (slot_word(m, slot) >> SLOT_FOLIO_SHIFT) - 1
 
 
-@inner_kernel
+@inline_kernel
 def free_slot(m, slot):
     """Free one slot that nothing names and nothing caches."""
     cluster = slot // PAGES_PER_PMD
@@ -317,7 +317,7 @@ def free_slot(m, slot):
     _place_freed(m, cluster)
 
 
-@inner_kernel
+@inline_kernel
 def _place_freed(m, cluster):
     c = m.clusters[cluster]
     if np.int64(c["used"]) == 0:
@@ -326,7 +326,7 @@ def _place_freed(m, cluster):
         move_cluster(m, cluster, np.int64(LIST_NONFULL) + np.int64(c["order"]))
 
 
-@inner_kernel
+@inline_kernel
 def free_whole_cluster(m, cluster):
     """Free all 512 slots of a cluster whose slots are alike."""
     c = m.clusters[cluster]

@@ -76,6 +76,7 @@ def fork(m, parent):
         copy = pmd_number(m, child, span)
         kind = pmd_kind(m, q)
         m.pmds[copy]["protection"] = np.int64(m.pmds[q]["protection"])
+        m.pmds[copy]["translated"] = 0
         if kind == RegionState.NONE:
             set_pmd(m, copy, kind, np.int64(0), np.int64(-1))
             if has_row(m, q):
@@ -301,10 +302,10 @@ def _move_same_shift(m, process, by_call):
 @inner_kernel
 def _any_present(m, q):
     row = pmd_value(m, q)
+    present = False
     for entry in range(PAGES_PER_PMD):
-        if word_kind(m.rows[row, entry]) >= PteKind.PRESENT:
-            return True
-    return False
+        present |= word_kind(m.rows[row, entry]) >= PteKind.PRESENT
+    return present
 
 
 @inner_kernel

@@ -12,7 +12,7 @@ from perfmodel.constants import (
     Fallback,
     OrderCounter,
 )
-from perfmodel.kernels._jit import inner_kernel
+from perfmodel.kernels._jit import inline_kernel
 from perfmodel.kernels.folios import enter_cache, folio_order, new_folio
 from perfmodel.kernels.layout import (
     CLUSTER_ZSWAP,
@@ -30,7 +30,7 @@ _CHARGE_STREAM = 1000
 NO_FALLBACK = -1
 
 
-@inner_kernel
+@inline_kernel
 def classify(m, cluster):
     """What the swap cache holds of the 512 slots of a cluster: a `CacheClass`.
 
@@ -55,14 +55,14 @@ def classify(m, cluster):
     return np.int64(CacheClass.EMPTY.value)
 
 
-@inner_kernel
+@inline_kernel
 def _slot_flags(m, cluster, offset):
     if is_whole(m, cluster):
         return np.int64(m.clusters[cluster]["flags"]) << 8
     return m.rows[np.int64(m.clusters[cluster]["value"]), offset] & (SLOT_ZERO | SLOT_ZSWAP)
 
 
-@inner_kernel
+@inline_kernel
 def try_huge_read(m, q, cluster, page):
     """Bring the 512 slots of a cluster, of which nothing is cached, into the cache as one folio.
 
@@ -92,10 +92,12 @@ def try_huge_read(m, q, cluster, page):
     seed = m.parameters["seed"]
     step = m.state[Cell.STEP]
     if reason == NO_FALLBACK:
-        if uniform_32(seed, step, q) < m.parameters["order9_failure_threshold"]:
+        no_page = m.parameters["order9_failure_threshold"]
+        no_charge = m.parameters["charge_failure_threshold"]
+        if no_page > 0 and uniform_32(seed, step, q) < no_page:
             m.counts[Event.ORDER9_ALLOCATION_FAILURE] += 1
             reason = np.int64(Fallback.NO_ORDER9_PAGE.value)
-        elif uniform_32(seed, step + _CHARGE_STREAM, q) < m.parameters["charge_failure_threshold"]:
+        elif no_charge > 0 and uniform_32(seed, step + _CHARGE_STREAM, q) < no_charge:
             m.counts[Event.ORDER9_ALLOCATION_FAILURE] += 1
             count_order(m, np.int64(OrderCounter.SWPIN_FALLBACK_CHARGE.value), np.int64(PMD_ORDER))
             reason = np.int64(Fallback.CHARGE_REFUSED.value)

@@ -32,7 +32,7 @@ def count_order(m, statistic, order):
         m.counts[COUNTERS + ORDER_BASE + statistic * PMD_ORDER + order - 1] += 1
 
 
-@inner_kernel
+@inline_kernel
 def read_folio(m, order, flags, requests):
     """Allocation and I/O of one folio that is swapped in.
 
@@ -58,7 +58,7 @@ def read_folio(m, order, flags, requests):
         count_order(m, np.int64(OrderCounter.SWPIN.value), order)
 
 
-@inner_kernel
+@inline_kernel
 def _all_zero(m, page, pages):
     content = m.parameters["content"]
     if content == Content.ZERO:

@@ -73,7 +73,7 @@ def pmd_flags(m, q):
     return np.int64(m.pmds[q]["flags"])
 
 
-@inner_kernel
+@inline_kernel
 def set_pmd(m, q, kind, flags, value):
     """Write a PMD record; the protection stays."""
     pmd = m.pmds[q]
@@ -187,7 +187,9 @@ def forget_leaf(m, q):
 @inline_kernel
 def forget_table(m, q):
     """Invalidate the 4 KiB translations of a range that a PTE table maps."""
-    forget_pages(m.tlb, q)
+    if np.int64(m.pmds[q]["translated"]) == 1:
+        m.pmds[q]["translated"] = 0
+        forget_pages(m.tlb, q)
 
 
 @inline_kernel

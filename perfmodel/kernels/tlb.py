@@ -6,14 +6,14 @@ A level has `sets` x `ways` entries, set s in columns s * ways to (s + 1) * ways
 """
 
 from perfmodel.constants import PAGES_PER_PMD, Event
-from perfmodel.kernels._jit import kernel
+from perfmodel.kernels._jit import inline_kernel, kernel
 
 L1 = 0
 STLB = 2
 HUGE = 1  # added to a level's row for 2 MiB pages
 
 
-@kernel
+@inline_kernel
 def _lookup(row, sets, ways, tag, index):
     """Look a tag up and move it to the front of its set, inserting it on a miss. True on a hit.
 
@@ -55,7 +55,7 @@ def forget_pages(tlb, region):
                 tlb[level, entry] = -1
 
 
-@kernel
+@inline_kernel
 def _forget_one(row, sets, ways, tag, index):
     first = (index % sets) * ways
     for way in range(ways):
@@ -63,7 +63,7 @@ def _forget_one(row, sets, ways, tag, index):
             row[first + way] = -1
 
 
-@kernel
+@inline_kernel
 def forget_huge(parameters, tlb, region):
     """Invalidate the 2 MiB translation of one range. Allocates: no. Mutates: tlb."""
     tag = region * 2 + 1
@@ -73,7 +73,7 @@ def forget_huge(parameters, tlb, region):
     _forget_one(tlb[stlb_row], parameters["stlb_sets_2m"], parameters["stlb_ways_2m"], tag, region)
 
 
-@kernel
+@inline_kernel
 def translate(parameters, tlb, page, huge, events):
     """One access's translation through L1 and STLB; counts the STLB hit or the walk.
 

@@ -197,7 +197,8 @@ def simulate(
         A device that a fitted machine brings along replaces the published one of that name.
     entry : str
         ``pte`` (Linux 6.18), ``mthp-16k`` to ``mthp-1024k`` (the same, swapping in by mTHP order)
-        or ``pmd`` (one PMD swap entry).
+        or ``pmd`` (one PMD swap entry); ``pte-batched`` (batched unmap at swap-out) or ``pmd-lazy``
+        (lazy page-table deposit).
     seed : int
         The same seed gives the same result, bit for bit.
     draws : int

@@ -249,11 +249,9 @@ def _wrap(paragraphs: list[str]) -> Iterator[str]:
         yield from textwrap.wrap(plain, WIDTH, break_on_hyphens=False) or [""]
 
 
-def comparison_table(comparison: Comparison) -> str:
-    """The comparison as plain ASCII text of at most 100 columns, to paste into a mail."""
-    headings, body = cells(comparison)
-    grid = [headings, *body]
-    widths = [max(len(row[index]) for row in grid) for index in range(len(headings))]
+def _aligned(grid: list[list[str]]) -> list[str]:
+    """Lines of a table: headings, a rule, and rows."""
+    widths = [max(len(row[index]) for row in grid) for index in range(len(grid[0]))]
     gap = "  " if sum(widths) + 2 * (len(widths) - 1) <= WIDTH else " "
     lines = []
     for row in grid:
@@ -263,6 +261,26 @@ def comparison_table(comparison: Comparison) -> str:
         ]
         lines.append(gap.join(texts))
     lines.insert(1, "-" * len(lines[0]))
+    return lines
+
+
+def _below_each_other(grid: list[list[str]]) -> list[str]:
+    """One table, or two if it were too wide: the last columns of times then stand below."""
+    first_time = 2 + len(COUNT_HEADINGS)
+    end = len(grid[0]) - 1  # the page-table bytes
+    for cut in range(end, first_time, -1):
+        lines = _aligned([[*row[:cut], row[end]] for row in grid])
+        if len(lines[0]) <= WIDTH:
+            break
+    if cut < end:
+        lines += ["", *_aligned([[*row[:2], *row[cut:end]] for row in grid])]
+    return lines
+
+
+def comparison_table(comparison: Comparison) -> str:
+    """The comparison as plain ASCII text of at most 100 columns, to paste into a mail."""
+    headings, body = cells(comparison)
+    lines = _below_each_other([headings, *body])
     facts = [f"{name}: {value}" for name, value in setting(comparison).items()]
     above = [" | ".join(facts[:3]), *facts[3:], ""]
     below = ["", *legend(comparison), *comparison_notes(comparison), "", *sentences(comparison)]

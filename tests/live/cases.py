@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 
 from perfmodel.specs.policy import MTHP_ENTRIES
-from perfmodel.specs.scenario import Scenario, Settings, SwapSpace
+from perfmodel.specs.scenario import Scenario, Settings, SwapSpace, Zswap
 
 from .scenarios import scenario
 
@@ -53,6 +53,7 @@ def _page_clusters(device: str) -> list[Case]:
     ]
 
 
+_PASSES = "khugepaged counts once in every pass, and how many passes it makes is its own affair"
 _NO_READAHEAD = Settings(page_cluster=0)
 _FRAGMENTED = SwapSpace(clusters=20, free_clusters=2, neighbour_slots=1)
 
@@ -197,4 +198,35 @@ CASES = [
         swap=SwapSpace(clusters=40, free_clusters=0, neighbour_slots=256),
         entry="mthp-64k",
     ),
+    Case("khugepaged", "pageout; touch; khugepaged; smaps; pageout"),
+    Case("khugepaged, few swapped", "pageout; touch [0:460]; khugepaged; smaps"),
+    Case(
+        "khugepaged, many swapped",
+        "pageout; touch [0:400]; khugepaged; smaps",
+        left_out={"thp_scan_exceed_swap_pte": _PASSES},
+    ),
+    Case("khugepaged, few present", "pageout; discard [0:400]; touch; khugepaged; smaps"),
+    Case(
+        "swap file, cached", "pageout; mincore; touch n1; touch", SWAP_FILE, settings=_NO_READAHEAD
+    ),
+    Case("disk, mTHP enabled", "pageout; reclaim; touch", DISK, entry="mthp-64k"),
+    Case("disk, willneed", "pageout; reclaim; willneed; mincore; touch", DISK),
+    Case(
+        "three processes",
+        "pageout; fork; fork @1; touch n8 @2; touch write n16 @1; exit @1; touch; exit @2;"
+        "touch write",
+        settings=_NO_READAHEAD,
+    ),
+    Case(
+        "child outlives the swap entry",
+        "pageout; fork; unmap; touch @1; pageout @1; touch @1",
+        settings=_NO_READAHEAD,
+    ),
+]
+
+# Switching zswap on ends large swap-in until the machine restarts, so nobody does it unasked.
+ZSWAP_CASES = [
+    Case("zswap", "pageout; touch n16; touch; pageout", settings=Settings(zswap=Zswap.ON)),
+    Case("zswap, mTHP", "pageout; touch", entry="mthp-64k", settings=Settings(zswap=Zswap.ON)),
+    Case("zswap was on", "pageout; touch", entry="mthp-64k", settings=Settings(zswap=Zswap.OFF)),
 ]

@@ -2,40 +2,99 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import attrs
-import numpy as np
 
 from perfmodel import abi
-from perfmodel.constants import COUNTER_NAMES, Event, Mapping
+from perfmodel.constants import Event, Mapping
 from perfmodel.models.simulated import count_events
+from perfmodel.specs.device import DeviceKind
 from perfmodel.specs.machine import Machine, TlbLevel
 from perfmodel.specs.policy import Policy
 from perfmodel.specs.quantity import Quantity
 from perfmodel.specs.scenario import Scenario
-from tests.oracles import engine as oracle
+from perfmodel.specs.step import Step
+from tests.oracles.mechanism import Mechanism
 from tests.oracles.murmur import WORD, uniform
 from tests.oracles.tlb import Geometry
 
-Counts = list[dict[str, int]]
+KINDS = ("counters", "events", "fallbacks", "observed", "holds")
+# What one step counted, by kind and name; zeros are left out.
+Counts = dict[str, dict[str, Any]]
 
 
-def named(values: np.ndarray, names: tuple[str, ...] | list[str]) -> dict[str, int]:
-    """Counts that are not zero, by name."""
-    return {name: int(value) for name, value in zip(names, values, strict=True) if value}
+@attrs.frozen
+class Story:
+    """Everything that decides about the counts."""
+
+    scenario: Scenario
+    policy: Policy
+    device: DeviceKind
+    machine: Machine = attrs.field(repr=lambda machine: f"<{machine.name}, {_tlbs(machine)}>")
+    seed: int
 
 
-def run_engine(
-    scenario: Scenario, machine: Machine, policy: Policy, seed: int
-) -> tuple[Counts, Counts, dict[str, int]]:
-    """Counters and events of each step by name, zeros left out, and the mapping."""
-    counters, events, mapping = count_events(scenario, machine, policy, range(seed, seed + 1))
-    event_names = [event.name for event in Event]
-    return (
-        [named(row, COUNTER_NAMES) for row in counters[0]],
-        [named(row, event_names) for row in events[0]],
-        {kind.name.lower(): int(mapping[0, kind]) for kind in Mapping},
+def _tlbs(machine: Machine) -> tuple[Geometry, Geometry]:
+    return geometry(machine.cpu.l1_tlb), geometry(machine.cpu.stlb)
+
+
+def run_engine(story: Story) -> tuple[list[Counts], dict[str, int]]:
+    """Counts of each step, and the mapping at the end."""
+    seeds = range(story.seed, story.seed + 1)
+    counts, mapping = count_events(story.scenario, story.machine, story.policy, story.device, seeds)
+    steps = []
+    for row in counts[0]:
+        counters, events = abi.name_counters(abi.counters_of(row)), abi.events_of(row)
+        steps.append(
+            {
+                "counters": {name: count for name, count in counters.items() if count},
+                "events": {event.name: int(events[event]) for event in Event if events[event]},
+                "fallbacks": abi.name_fallbacks(row),
+                "observed": abi.name_observed(row),
+                "holds": {name: tuple(hold.values()) for name, hold in abi.name_holds(row).items()},
+            }
+        )
+    return steps, {kind.name.lower(): int(mapping[0, kind]) for kind in Mapping}
+
+
+def run_oracle(story: Story) -> tuple[list[Counts], dict[str, int]]:
+    """As `run_engine`, from the definition."""
+    oracle = oracle_of(story)
+    steps = [counts_of(oracle.step(fields_of(step))) for step in story.scenario.steps]
+    return steps, oracle.mapping()
+
+
+def oracle_of(story: Story) -> Mechanism:
+    """The oracle before the first step."""
+    scenario, policy, settings = story.scenario, story.policy, story.scenario.settings
+
+    l1, stlb = _tlbs(story.machine)
+
+    def drawn(probability: float, first_stream: int) -> Callable[[int, int], bool]:
+        threshold = round(probability * WORD)
+        return lambda step, number: uniform(story.seed, first_stream + step, number) < threshold
+
+    return Mechanism(
+        regions=scenario.region.count,
+        content=str(scenario.region.content),
+        level=policy.swap_entry,
+        swapin_order=policy.swapin_order,
+        lazy_deposit=policy.lazy_page_table_deposit,
+        batched_unmap=policy.batched_unmap,
+        synchronous=story.device.synchronous,
+        block_device=story.device.block_device,
+        clusters=scenario.clusters,
+        free_clusters=scenario.swap.free_clusters,
+        neighbour_slots=scenario.swap.neighbour_slots,
+        page_cluster=settings.page_cluster,
+        vma_readahead=settings.vma_readahead,
+        zswap=str(settings.zswap),
+        order9_fails=drawn(max(policy.order9_failure, settings.order9_failure), 0),
+        charge_fails=drawn(settings.charge_failure, 1000),
+        l1=l1,
+        stlb=stlb,
     )
 
 
@@ -51,41 +110,45 @@ def geometry(level: TlbLevel) -> Geometry:
     )
 
 
-def run_oracle(
-    scenario: Scenario, machine: Machine, policy: Policy, seed: int
-) -> tuple[Counts, Counts, dict[str, int]]:
-    """As `run_engine`, from the definition."""
-    entry = oracle.Entry(
-        level=policy.swap_entry,
-        mthp_order=policy.swapin_order,
-        order9_fails=lambda step, region: (
-            uniform(seed, step, region) < round(policy.order9_failure * WORD)
-        ),
-        lazy_deposit=policy.lazy_page_table_deposit,
-    )
-    world = oracle.Engine(
-        regions=scenario.region.size_bytes // (2 << 20),
-        content=str(scenario.region.content),
-        entry=entry,
-        l1=geometry(machine.cpu.l1_tlb),
-        stlb=geometry(machine.cpu.stlb),
-    )
-    results = world.run([(str(step.action), step.pages_per_2mib) for step in scenario.steps])
-    return (
-        [{name: count for name, count in step.counters.items() if count} for step in results],
-        [{name: count for name, count in step.events.items() if count} for step in results],
-        world.mapping(),
+def fields_of(step: Step) -> dict[str, Any]:
+    """A step as the oracle takes it."""
+    fields = attrs.asdict(step)
+    return fields | {"action": str(step.action), "racing": str(step.racing)}
+
+
+def counts_of(step: Any) -> Counts:
+    """The counts that a step of the oracle or of a `SimulatedMemory` returned."""
+    return {kind: dict(getattr(step, kind)) for kind in KINDS}
+
+
+def in_words(step: Step) -> str:
+    """The step without what is as usual."""
+    usual = attrs.asdict(Step("usual", step.action))
+    fields = {name: value for name, value in attrs.asdict(step).items() if value != usual[name]}
+    del fields["name"]
+    return " ".join([f"{step.action}", *(f"{name}={value}" for name, value in fields.items())])
+
+
+def report(story: Story, done: int, lines: list[str]) -> str:
+    """What was done, with what, and what came of it."""
+    scenario, policy = story.scenario, story.policy
+    return "\n".join(
+        [
+            f"{scenario.region.count} x 2 MiB of {scenario.region.content}, {story.device}, "
+            f"{policy.swap_entry}, swap-in order {policy.swapin_order}"
+            f"{', lazy deposit' * policy.lazy_page_table_deposit}"
+            f"{', batched unmap' * policy.batched_unmap}, seed {story.seed}",
+            f"{scenario.swap}, {scenario.settings}",
+            *(f"  {number}: {in_words(step)}" for number, step in enumerate(scenario.steps[:done])),
+            "differs in:",
+            *(f"  {line}" for line in lines),
+        ]
     )
 
 
 def prefix(scenario: Scenario, length: int) -> Scenario:
     """The scenario's first steps alone."""
     return attrs.evolve(scenario, steps=scenario.steps[:length])
-
-
-def record(machine: Machine, policy: Policy, scenario: Scenario, seed: int = 1) -> np.void:
-    """One record of parameters, as kernels take it."""
-    return abi.pack_parameters(scenario, machine, policy, range(seed, seed + 1))[0]
 
 
 def to_table(value: Any) -> Any:

@@ -1,6 +1,6 @@
 """Runs the engine in a process of its own, so that numba can be configured otherwise there.
 
-``python -m tests.property.legs`` prints one JSON document.
+``python -m tests.property.legs`` prints one JSON document, and with the name of a part only that.
 """
 
 from __future__ import annotations
@@ -64,6 +64,86 @@ def results() -> list[Any]:
     return documents
 
 
+def stories() -> dict[str, Any]:
+    """Counts of every installed scenario, two ranges each, on every kind of device."""
+    from perfmodel.constants import PMD_BYTES
+    from perfmodel.models.simulated import count_events
+    from perfmodel.specs.catalog import load_machine, load_policy, load_scenario, names
+    from perfmodel.specs.device import DeviceKind
+
+    machine = load_machine("amd-zen3")
+    found = {}
+    for name in names("scenario"):
+        scenario = load_scenario(name)
+        region = attrs.evolve(scenario.region, size_bytes=2 * PMD_BYTES)
+        scenario = attrs.evolve(scenario, region=region)
+        for kind, entry in (
+            (DeviceKind.ZRAM, "pmd"),
+            (DeviceKind.DISK, "pmd-lazy"),
+            (DeviceKind.SWAP_FILE, "pmd"),
+            (DeviceKind.DISK, "pte-batched"),
+        ):
+            counts, mapping = count_events(scenario, machine, load_policy(entry), kind, range(1))
+            found[f"{name} {kind} {entry}"] = [counts[0].tolist(), mapping[0].tolist()]
+    return found
+
+
+def driven_by_hand() -> dict[str, Any]:
+    """One scenario step by step, and what the memory looks like in the end."""
+    from perfmodel.models.memory import SimulatedMemory
+    from perfmodel.specs.catalog import load_machine, load_policy, load_scenario
+    from perfmodel.specs.device import DeviceKind
+
+    scenario = load_scenario("split-by-willneed")
+    memory = SimulatedMemory(
+        scenario, load_policy("pmd"), DeviceKind.DISK, load_machine("amd-zen3")
+    )
+    steps = [attrs.asdict(memory.step(step)) for step in scenario.steps]
+    return json.loads(
+        json.dumps({"steps": steps, "mapping": memory.mapping(), "end": memory.snapshot()})
+    )
+
+
+def with_little_memory() -> dict[str, list[int]]:
+    """Scenarios with pools that are too small for some of them.
+
+    For each: whether the run said so, and whether its counts are those with large pools; both -1
+    where it left its arrays, which shows only while bounds are checked.
+    """
+    from perfmodel import abi
+    from perfmodel.constants import PMD_BYTES
+    from perfmodel.kernels.engine import run_all
+    from perfmodel.specs.catalog import load_machine, load_policy, load_scenario, names
+    from perfmodel.specs.device import DeviceKind
+    from perfmodel.specs.scenario import SwapSpace
+
+    machine = load_machine("amd-zen3")
+    columns = abi.tlb_columns(machine)
+    found = {}
+    for name in names("scenario"):
+        scenario = load_scenario(name)
+        region = attrs.evolve(scenario.region, size_bytes=8 * PMD_BYTES)
+        scenario = attrs.evolve(scenario, region=region, swap=SwapSpace())
+        steps = abi.pack_steps(scenario.steps)
+        for kind, entry in ((DeviceKind.ZRAM, "pmd"), (DeviceKind.DISK, "mthp-64k")):
+            policy = load_policy(entry)
+            parameters = abi.pack_parameters(scenario, machine, policy, kind, range(1))
+            sizes = abi.state_sizes(scenario, scenario.processes, 1 << 40)
+            whole = run_all(parameters, steps, sizes, columns)
+            assert not whole[2].any()
+            for folios, rows in ((10, 3), (2048, 5), (2048, 64), (8192, 5), (4000, 20)):
+                sizes[5:] = folios, rows
+                try:
+                    small = run_all(parameters, steps, sizes, columns)
+                except (IndexError, SystemError):
+                    outcome = [-1, -1]
+                else:
+                    same = all((a == b).all() for a, b in zip(small[:2], whole[:2], strict=True))
+                    outcome = [int(small[2][0] != 0), int(same)]
+                found[f"{name} {kind} {entry} {folios} {rows}"] = outcome
+    return found
+
+
 def live_kernels() -> list[int]:
     """What the kernels of the live runner return for one range of memory."""
     from perfmodel.kernels.touch import reference_loop, touch_pages, write_pages, write_regions
@@ -85,11 +165,13 @@ def out_of_range_is_an_error() -> dict[str, bool]:
     from perfmodel.kernels.engine import run_all
     from perfmodel.kernels.touch import touch_pages
     from perfmodel.specs.catalog import load_machine, load_policy, load_scenario
+    from perfmodel.specs.device import DeviceKind
 
     scenario = load_scenario("thp-roundtrip")
     parameters = abi.pack_parameters(
-        scenario, load_machine("amd-zen3"), load_policy("pte"), range(1, 2)
+        scenario, load_machine("amd-zen3"), load_policy("pte"), DeviceKind.ZRAM, range(1, 2)
     )
+    sizes = abi.state_sizes(scenario, 1, 1 << 30)
     caught = {"kernel": False, "driver": False}
     try:
         touch_pages(np.zeros(512, dtype=np.int64), 1, np.array([0, 256]))
@@ -97,7 +179,7 @@ def out_of_range_is_an_error() -> dict[str, bool]:
         caught["kernel"] = True
     try:
         # One column, where the machine's STLB needs 2048.
-        run_all(parameters, abi.pack_steps(scenario), 1, 1)
+        run_all(parameters, abi.pack_steps(scenario.steps), sizes, 1)
     except (IndexError, SystemError):  # numba hands on errors of parallel code only indirectly
         caught["driver"] = True
     return caught
@@ -115,18 +197,32 @@ def signatures() -> dict[str, int]:
     return counts
 
 
-def run_leg(cache: Path | None = None, bounds: bool = False, **environment: str) -> dict[str, Any]:
+PARTS = {
+    "results": results,
+    "stories": stories,
+    "by_hand": driven_by_hand,
+    "live": live_kernels,
+    "signatures": signatures,  # after all that compiles
+    "out_of_range": out_of_range_is_an_error,
+    "little_memory": with_little_memory,
+}
+ALWAYS = ("results", "stories", "by_hand", "live", "signatures")
+_SECONDS = 1800  # a run that never ends fails, too
+
+
+def run_leg(*parts: str, cache: Path | None = None, **environment: str) -> dict[str, Any]:
     """Run this module in another process; `cache` is a folder for its compiled code."""
     inherited = {key: value for key, value in os.environ.items() if not key.startswith("NUMBA_")}
     if cache is not None:
         environment["XDG_CACHE_HOME"] = str(cache)
     process = subprocess.run(
-        [sys.executable, "-m", "tests.property.legs", *(["bounds"] if bounds else [])],
+        [sys.executable, "-m", "tests.property.legs", *parts],
         cwd=ROOT,
         env=inherited | environment,
         capture_output=True,
         text=True,
         check=False,
+        timeout=_SECONDS,
     )
     assert process.returncode == 0, process.stderr
     document: dict[str, Any] = json.loads(process.stdout)
@@ -134,10 +230,7 @@ def run_leg(cache: Path | None = None, bounds: bool = False, **environment: str)
 
 
 def main() -> None:
-    document = {"results": results(), "live": live_kernels(), "signatures": signatures()}
-    if "bounds" in sys.argv[1:]:
-        document["out_of_range"] = out_of_range_is_an_error()
-    print(json.dumps(document))
+    print(json.dumps({part: PARTS[part]() for part in sys.argv[1:] or ALWAYS}))
 
 
 if __name__ == "__main__":

@@ -18,9 +18,7 @@ from perfmodel.specs.machine import Machine, TlbLevel
 from perfmodel.specs.policy import Policy
 from perfmodel.specs.scenario import PageContent, Region, Scenario, Settings, SwapSpace, Zswap
 from perfmodel.specs.step import Racing, Step, StepAction
-from tests.oracles.mechanism import Mechanism
-from tests.oracles.murmur import WORD, uniform
-from tests.oracles.tlb import Geometry
+from tests.property.helpers import Story
 from tests.strategies import count, published_machine
 
 Pick = Callable[[Sequence[Any]], Any]
@@ -36,17 +34,6 @@ PARTS = (
 )
 SHIFTS = (0, 1, 16, 256, 300, 511)
 PAGES_TOUCHED = (512, 512, 1, 2, 3, 16, 100)
-
-
-@attrs.frozen
-class Story:
-    """Everything that decides about the counts."""
-
-    scenario: Scenario
-    policy: Policy
-    device: DeviceKind
-    machine: Machine
-    seed: int
 
 
 def tell(pick: Pick, most_steps: int) -> Story:
@@ -176,53 +163,3 @@ def _any_step(pick: Pick, palette: Palette, scenario: Scenario, name: str) -> St
 @st.composite
 def stories(draw: st.DrawFn, most_steps: int = 10) -> Story:
     return tell(lambda options: draw(st.sampled_from(options)), most_steps)
-
-
-# A story for the oracle
-
-
-def geometry(level: TlbLevel) -> Geometry:
-    """A level as the oracle takes it."""
-    ways_4k, ways_2m = int(level.ways_4k.value), int(level.ways_2m.value)
-    return Geometry(
-        shared=level.shared,
-        sets_4k=int(level.entries_4k.value) // ways_4k,
-        ways_4k=ways_4k,
-        sets_2m=int(level.entries_2m.value) // ways_2m,
-        ways_2m=ways_2m,
-    )
-
-
-def oracle_of(story: Story) -> Mechanism:
-    scenario, policy, settings = story.scenario, story.policy, story.scenario.settings
-
-    def drawn(probability: float, first_stream: int) -> Callable[[int, int], bool]:
-        threshold = round(probability * WORD)
-        return lambda step, number: uniform(story.seed, first_stream + step, number) < threshold
-
-    return Mechanism(
-        regions=scenario.region.count,
-        content=str(scenario.region.content),
-        level=policy.swap_entry,
-        swapin_order=policy.swapin_order,
-        lazy_deposit=policy.lazy_page_table_deposit,
-        batched_unmap=policy.batched_unmap,
-        synchronous=story.device.synchronous,
-        block_device=story.device.block_device,
-        clusters=scenario.clusters,
-        free_clusters=scenario.swap.free_clusters,
-        neighbour_slots=scenario.swap.neighbour_slots,
-        page_cluster=settings.page_cluster,
-        vma_readahead=settings.vma_readahead,
-        zswap=str(settings.zswap),
-        order9_fails=drawn(max(policy.order9_failure, settings.order9_failure), 0),
-        charge_fails=drawn(settings.charge_failure, 1000),
-        l1=geometry(story.machine.cpu.l1_tlb),
-        stlb=geometry(story.machine.cpu.stlb),
-    )
-
-
-def fields_of(step: Step) -> dict[str, Any]:
-    """A step as the oracle takes it."""
-    fields = attrs.asdict(step)
-    return fields | {"action": str(step.action), "racing": str(step.racing)}

@@ -3,52 +3,19 @@
 from __future__ import annotations
 
 import random
-from typing import Any
 
-import attrs
 import pytest
 from hypothesis import given, settings
 
 from perfmodel.models.memory import SimulatedMemory
-from perfmodel.specs.step import Step
 from tests.property.differences import describe
-from tests.property.stories import Story, fields_of, oracle_of, stories, tell
-
-KINDS = ("counters", "events", "fallbacks", "observed", "holds")
+from tests.property.helpers import Story, counts_of, fields_of, oracle_of, report
+from tests.property.stories import stories, tell
 
 
 def engine_of(story: Story) -> SimulatedMemory:
     return SimulatedMemory(
         story.scenario, story.policy, story.device, story.machine, seed=story.seed
-    )
-
-
-def counts_of(step: Any) -> dict[str, dict[str, Any]]:
-    return {kind: dict(getattr(step, kind)) for kind in KINDS}
-
-
-def in_words(step: Step) -> str:
-    """The step without what is as usual."""
-    usual = attrs.asdict(Step("usual", step.action))
-    fields = {name: value for name, value in attrs.asdict(step).items() if value != usual[name]}
-    del fields["name"]
-    return " ".join([f"{step.action}", *(f"{name}={value}" for name, value in fields.items())])
-
-
-def report(story: Story, done: int, lines: list[str]) -> str:
-    """What was done, with what, and what came of it."""
-    scenario, policy = story.scenario, story.policy
-    return "\n".join(
-        [
-            f"{scenario.region.count} x 2 MiB of {scenario.region.content}, {story.device}, "
-            f"{policy.swap_entry}, swap-in order {policy.swapin_order}"
-            f"{', lazy deposit' * policy.lazy_page_table_deposit}"
-            f"{', batched unmap' * policy.batched_unmap}, seed {story.seed}",
-            f"{scenario.swap}, {scenario.settings}",
-            *(f"  {number}: {in_words(step)}" for number, step in enumerate(scenario.steps[:done])),
-            "differs in:",
-            *(f"  {line}" for line in lines),
-        ]
     )
 
 

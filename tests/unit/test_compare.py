@@ -125,10 +125,11 @@ def test_default_entries():
 def test_when_every_allocation_fails_pmd_pays_more_than_pte():
     fallback = run(order9_failure=1.0).fallback
     prices = MACHINE.kernel
-    # The same 512 faults, plus the failed attempt and the split, and the last walk to a PMD entry
-    # instead of a PTE.
+    # The same 512 faults, plus the look at all slot words, the failed attempt, the split, and the
+    # last walk to a PMD entry instead of a PTE.
     extra = (
-        prices.order9_allocation_failure_ns.value
+        512 * prices.classify_slot_ns.value
+        + prices.order9_allocation_failure_ns.value
         + prices.split_pmd_swap_entry_ns.value
         + MACHINE.cpu.walk_pmd_ns.value
         - MACHINE.cpu.walk_pte_ns.value

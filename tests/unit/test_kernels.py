@@ -2,26 +2,27 @@
 
 import os
 
+import numba
 import numpy as np
 import pytest
 
 from perfmodel import abi
 from perfmodel.constants import (
-    N_COUNTERS,
     N_EVENTS,
     N_MAPPING,
     PAGES_PER_PMD,
-    PTE_PRESENT,
-    PTE_SWAP,
     Event,
     Mapping,
+    PteKind,
     RegionState,
 )
-from perfmodel.kernels import _jit
+from perfmodel.kernels import _jit, layout
 from perfmodel.kernels.engine import describe_mapping, run_all
-from perfmodel.kernels.tlb import flush, forget_range, translate
+from perfmodel.kernels.tlb import flush, forget_huge, forget_pages, translate
 from perfmodel.kernels.touch import reference_loop, touch_pages, write_pages, write_regions
+from perfmodel.models.simulated import count_events
 from perfmodel.specs.catalog import load_machine, load_policy, load_scenario
+from perfmodel.specs.device import DeviceKind
 from tests.property import legs
 
 WORDS_PER_PAGE = 512
@@ -34,6 +35,17 @@ def spread(count):
 
 
 # The TLB's rows
+
+
+@numba.njit
+def look_up(parameters, tlb, page, huge, events):
+    """What is inlined into its callers has no entry from Python."""
+    translate(parameters, tlb, page, huge, events)
+
+
+@numba.njit
+def forget_leaf(parameters, tlb, region):
+    forget_huge(parameters, tlb, region)
 
 
 def small_tlb(shared):
@@ -53,7 +65,7 @@ def test_ways_of_a_set_stand_in_the_order_of_their_last_use():
     events = np.zeros(N_EVENTS, dtype=np.int64)
     # Pages 4, 6 and 8 share set 0 of 2; the tag of a 4 KiB page is twice its number.
     for page in (4, 6, 4, 8):
-        translate(parameters, state, page, 0, events)
+        look_up(parameters, state, page, 0, events)
     assert state[0].tolist() == [16, 8, -1, -1]
     # An L1 hit does not reach the STLB, whose order is that of the L1 misses.
     assert state[2].tolist() == [16, 12, -1, -1]
@@ -65,63 +77,105 @@ def test_page_sizes_compete_only_in_a_shared_level():
     for shared, rows in ((True, [0, 2]), (False, [1, 3])):
         parameters, state = small_tlb(shared)
         events = np.zeros(N_EVENTS, dtype=np.int64)
-        translate(parameters, state, 3 * PAGES_PER_PMD, 1, events)
+        look_up(parameters, state, 3 * PAGES_PER_PMD, 1, events)
         assert np.flatnonzero((state >= 0).any(axis=1)).tolist() == rows
         assert events[Event.WALK_PMD] == 1
 
 
-def test_forgetting_a_range_drops_its_pages_and_its_leaf_alone():
-    parameters, state = small_tlb(shared=False)
+@pytest.mark.parametrize("shared", [False, True])
+def test_forgetting_drops_the_pages_or_the_leaf_of_one_range(shared):
+    parameters, state = small_tlb(shared)
     events = np.zeros(N_EVENTS, dtype=np.int64)
     last_of_0, first_of_1 = PAGES_PER_PMD - 1, PAGES_PER_PMD
     for page in (last_of_0, first_of_1):
-        translate(parameters, state, page, 0, events)
-        translate(parameters, state, page, 1, events)
-    forget_range(state, 1)
-    assert sorted(state[state >= 0]) == [1, 1, 2 * last_of_0, 2 * last_of_0]
+        look_up(parameters, state, page, 0, events)
+        look_up(parameters, state, page, 1, events)
+    # The tag of a page is twice its number; that of a leaf twice its range, and 1 more.
+    assert sorted(state[state >= 0]) == sorted(2 * [1, 3, 2 * last_of_0, 2 * first_of_1])
+    forget_pages(state, 1)
+    assert sorted(state[state >= 0]) == sorted(2 * [1, 3, 2 * last_of_0])
+    forget_leaf(parameters, state, 0)
+    assert sorted(state[state >= 0]) == sorted(2 * [3, 2 * last_of_0])
+    flush(state)
+    assert (state == -1).all()
 
 
 # The engine's arrays
 
 
-def test_mapping_is_described_range_by_range():
-    states = (
-        RegionState.NONE,
-        RegionState.PMD_MAPPED,
-        RegionState.PMD_SWAP,
-        RegionState.PTE_TABLE,
+def memory_of(states):
+    """A memory whose process 0 has ranges in these states; a table is row 0."""
+    state = np.zeros(layout.STATE_CELLS, dtype=np.int64)
+    state[layout.Cell.RANGES] = len(states)
+    pmds = np.zeros(len(states), dtype=layout.PMD)
+    pmds["kind"] = states
+    return layout.Memory(
+        parameters=np.zeros(1, dtype=abi.PARAMETERS)[0],
+        pmds=pmds,
+        folios=np.zeros(1, dtype=layout.FOLIO),
+        clusters=np.zeros(1, dtype=layout.CLUSTER),
+        rows=np.zeros((1, PAGES_PER_PMD), dtype=np.int64),
+        state=state,
+        counts=np.zeros(layout.N_COUNTS, dtype=np.int64),
+        tlb=np.zeros((4, 1), dtype=np.int64),
     )
-    region_state = np.array(states, dtype=np.int64)
-    pte_state = np.zeros((4, PAGES_PER_PMD), dtype=np.int8)
-    pte_state[3, :100] = PTE_PRESENT
-    pte_state[3, 100:] = PTE_SWAP
-    record = np.zeros(1, dtype=abi.PARAMETERS)
-    for lazy, tables in ((0, 3), (1, 1)):
-        record["lazy_page_table_deposit"] = lazy
-        mapping = np.zeros(N_MAPPING, dtype=np.int64)
-        describe_mapping(record[0], region_state, pte_state, mapping)
-        assert mapping[Mapping.PMD_MAPPED_BYTES] == 2 << 20
-        assert mapping[Mapping.PTE_MAPPED_BYTES] == 100 * 4096
-        assert mapping[Mapping.PMD_SWAP_ENTRIES] == 1
-        assert mapping[Mapping.PTE_SWAP_ENTRIES] == 412
-        assert mapping[Mapping.PAGE_TABLE_BYTES] == tables * 4096
+
+
+@pytest.mark.parametrize(("lazy", "tables"), [(0, 1 + 3), (1, 1)])
+def test_mapping_is_described_range_by_range(lazy, tables):
+    memory = memory_of(list(RegionState))
+    memory.parameters["lazy_page_table_deposit"] = lazy
+    for kind, first, behind in (
+        (PteKind.PRESENT, 0, 100),
+        (PteKind.SWAP, 100, 300),
+        (PteKind.ZERO, 300, 307),
+    ):
+        # Flags and values do not matter.
+        memory.rows[0, first:behind] = kind | layout.DIRTY | 77 << layout.VALUE_SHIFT
+    mapping = np.zeros(N_MAPPING, dtype=np.int64)
+    describe_mapping(memory, mapping)
+    assert mapping[Mapping.PMD_MAPPED_BYTES] == 2 << 20
+    assert mapping[Mapping.PTE_MAPPED_BYTES] == 100 * 4096
+    assert mapping[Mapping.PMD_SWAP_ENTRIES] == 1
+    assert mapping[Mapping.PTE_SWAP_ENTRIES] == 200
+    assert mapping[Mapping.PAGE_TABLE_BYTES] == tables * 4096
 
 
 def test_runs_of_one_call_do_not_touch_each_other():
     scenario, machine = load_scenario("thp-roundtrip"), load_machine("amd-zen3")
     policy = load_policy("pmd", order9_failure=0.5)
-    steps, columns = abi.pack_steps(scenario), abi.tlb_columns(machine)
-    together = run_all(abi.pack_parameters(scenario, machine, policy, range(6)), steps, 8, columns)
-    assert together[0].shape == (6, 4, N_COUNTERS)
-    assert together[1].shape == (6, 4, N_EVENTS)
-    assert together[2].shape == (6, N_MAPPING)
+    steps, columns = abi.pack_steps(scenario.steps), abi.tlb_columns(machine)
+    sizes = abi.state_sizes(scenario, 1, 1 << 26)
+
+    def run(seeds):
+        parameters = abi.pack_parameters(scenario, machine, policy, DeviceKind.ZRAM, seeds)
+        return run_all(parameters, steps, sizes, columns)
+
+    together = run(range(6))
+    assert together[0].shape == (6, 4, layout.N_COUNTS)
+    assert together[1].shape == (6, N_MAPPING)
+    assert together[2].tolist() == [0] * 6
     for seed in range(6):
-        parameters = abi.pack_parameters(scenario, machine, policy, range(seed, seed + 1))
-        alone = run_all(parameters, steps, 8, columns)
-        for one, all_runs in zip(alone, together, strict=True):
+        for one, all_runs in zip(run(range(seed, seed + 1)), together, strict=True):
             assert (one[0] == all_runs[seed]).all()
     # The seeds are not all alike, or nothing was compared.
-    assert len(np.unique(together[2], axis=0)) > 1
+    assert len(np.unique(together[1], axis=0)) > 1
+
+
+def test_a_run_does_not_depend_on_how_many_run_at_once():
+    scenario, machine = load_scenario("fallback-no-order-9-page"), load_machine("amd-zen3")
+    policy = load_policy("pmd", order9_failure=0.5)
+    before = numba.get_num_threads()
+    counted = []
+    try:
+        for threads in sorted({1, before}):
+            numba.set_num_threads(threads)
+            counted.append(count_events(scenario, machine, policy, DeviceKind.ZRAM, range(8)))
+    finally:
+        numba.set_num_threads(before)
+    for counts, mapping in counted[1:]:
+        assert (counts == counted[0][0]).all()
+        assert (mapping == counted[0][1]).all()
 
 
 # What the live runner does to memory
@@ -203,28 +257,40 @@ def test_compiled_code_is_keyed_by_every_kernel_source():
 
 # The same results however numba runs the kernels
 
+COMPARED = ("results", "stories", "by_hand", "live")
+
 
 @pytest.fixture(scope="module")
 def in_process():
-    return legs.results(), legs.live_kernels()
+    return {part: legs.PARTS[part]() for part in COMPARED}
 
 
-def test_without_the_jit_the_results_are_the_same(in_process):
-    leg = legs.run_leg(NUMBA_DISABLE_JIT="1")
-    assert leg["signatures"] == {}
-    assert leg["results"] == in_process[0]
-    assert leg["live"] == in_process[1]
+@pytest.mark.parametrize("part", COMPARED)
+def test_without_the_jit_the_results_are_the_same(in_process, part, without_jit):
+    assert without_jit[part] == in_process[part]
 
 
 @pytest.fixture(scope="module")
-def checked_leg(tmp_path_factory):
-    """Everything compiled anew, with bounds checks; a warm cache would hide both."""
-    return legs.run_leg(tmp_path_factory.mktemp("cache"), bounds=True, NUMBA_BOUNDSCHECK="1")
+def without_jit():
+    leg = legs.run_leg(NUMBA_DISABLE_JIT="1")
+    assert leg["signatures"] == {}
+    return leg
 
 
-def test_with_bounds_checks_the_results_are_the_same(in_process, checked_leg):
-    assert checked_leg["results"] == in_process[0]
-    assert checked_leg["live"] == in_process[1]
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    """A folder for kernels compiled with bounds checks; a warm cache would hide them."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def checked_leg(cache):
+    return legs.run_leg(*legs.ALWAYS, "out_of_range", cache=cache, NUMBA_BOUNDSCHECK="1")
+
+
+@pytest.mark.parametrize("part", COMPARED)
+def test_with_bounds_checks_the_results_are_the_same(in_process, part, checked_leg):
+    assert checked_leg[part] == in_process[part]
 
 
 def test_the_bounds_checks_were_on(checked_leg):
@@ -232,7 +298,18 @@ def test_the_bounds_checks_were_on(checked_leg):
 
 
 def test_every_kernel_has_one_specialisation(checked_leg):
-    # Scenarios, entries and contents enter as data, so none of them compiles anything again.
+    # Scenarios, entries and contents enter as data, so none of them compiles anything again. Inner
+    # and inlined kernels count, too.
     counts = checked_leg["signatures"]
-    assert {"perfmodel.kernels.engine.run_all", "perfmodel.kernels.tlb.translate"} <= set(counts)
+    for name in ("engine.run_all", "engine.run_step", "tlb.translate", "slots.take_row"):
+        assert f"perfmodel.kernels.{name}" in counts
     assert {name: count for name, count in counts.items() if count != 1} == {}
+
+
+def test_a_run_that_outgrows_its_memory_says_so_and_stays_within(checked_leg, cache):
+    assert checked_leg["signatures"]
+    outcomes = legs.run_leg("little_memory", cache=cache, NUMBA_BOUNDSCHECK="1")["little_memory"]
+    # Either it says that its counts are worth nothing, or they are the right ones.
+    wrong = {name: outcome for name, outcome in outcomes.items() if 1 not in outcome}
+    assert wrong == {}
+    assert {exhausted for exhausted, _ in outcomes.values()} == {0, 1}

@@ -130,8 +130,12 @@ def unmap_rmap(world: World, folio: Folio, process: Process, pages: Iterable[int
         return
     if len(folio.mapped_pages()) < folio.size:
         folio.partially_mapped = True
-        world.huge_counter("thp_deferred_split_page", folio.order)
-        world.per_order("split_deferred", folio.order)
+        count_deferred_split(world, folio)
+
+
+def count_deferred_split(world: World, folio: Folio) -> None:
+    world.huge_counter("thp_deferred_split_page", folio.order)
+    world.per_order("split_deferred", folio.order)
 
 
 def mappings_of(world: World, folio: Folio) -> list[tuple[Process, Range, int]]:
@@ -192,6 +196,10 @@ def split_folio(world: World, folio: Folio) -> list[Folio]:
     world.huge_counter("thp_split_page", folio.order)
     world.per_order("split", folio.order)
     world.event("SPLIT_FOLIO_PAGE", folio.size)
+    by_pte = any(page != WHOLE for _, page in folio.mappings)
+    if by_pte and folio.order > 1 and not folio.partially_mapped:
+        # The kernel unmaps page by page, and notices a folio that is mapped in part.
+        count_deferred_split(world, folio)
     for process, memory, _ in mappings_of(world, folio):
         if memory.table is None:
             split_mapping(world, process, memory)

@@ -112,15 +112,22 @@ def separate(world: World, process: Process, memory: Range, start: int, stop: in
 
 
 def run_of(memory: Range, j: int, stop: int) -> int:
-    """How many PTEs from here map consecutive pages of one folio."""
-    first = memory.entries[j]
+    """How many PTEs from here map consecutive pages of one folio, alike in every other way."""
     length = 1
-    while j + length < stop:
-        entry = memory.entries[j + length]
-        if entry.folio is not first.folio or entry.page != first.page + length:
-            break
+    while j + length < stop and goes_on(memory, j + length):
         length += 1
     return length
+
+
+def goes_on(memory: Range, j: int) -> bool:
+    """Whether an entry belongs to the run of the one before it."""
+    before, entry = memory.entries[j - 1], memory.entries[j]
+    return (
+        entry.folio is before.folio
+        and entry.page == before.page + 1
+        and entry.uffd_wp == before.uffd_wp
+        and memory.protection[j] == memory.protection[j - 1]
+    )
 
 
 # MADV_WILLNEED
@@ -311,7 +318,7 @@ def free_entries(world: World, process: Process, memory: Range, start: int, stop
         else:
             run.end()
         folio = entry.folio
-        if folio is not None and folio.order and run_of(memory, j, stop) < folio.size:
+        if folio is not None and not lies_in(memory, j, stop, folio):
             if folio.mapped_elsewhere(process):
                 j += 1
                 continue
@@ -326,6 +333,13 @@ def free_entries(world: World, process: Process, memory: Range, start: int, stop
         j += folio.size
     run.end()
     return changed
+
+
+def lies_in(memory: Range, j: int, stop: int, folio: Folio) -> bool:
+    """Whether the entries from here map all of a folio before the chunk ends."""
+    entries = memory.entries[j : min(j + folio.size, stop)]
+    mapped = [entry.page for entry in entries if entry.folio is folio]
+    return mapped == list(range(folio.size))
 
 
 def make_lazyfree(

@@ -81,7 +81,7 @@ def collapse(world: World, process: Process, memory: Range) -> None:
     world.event("THP_ALLOCATION")
     for j in range(PAGES):
         if memory.entries[j].kind == "S":
-            swap_in(world, process, memory, j, write=False)
+            swap_in(world, process, memory, j, write=False, is_fault=False)
     copied = sum(entry.kind == "P" for entry in memory.entries)
     world.event("COPY_PAGE", copied)
     world.event("CLEAR_PAGE", PAGES - copied)

@@ -260,8 +260,10 @@ def may_reuse(world: World, process: Process, folio: Folio) -> bool:
     return not folio.cached and not folio.mapped_elsewhere(process)
 
 
-def swap_in(world: World, process: Process, memory: Range, j: int, *, write: bool) -> None:
-    """A fault on a PTE swap entry."""
+def swap_in(
+    world: World, process: Process, memory: Range, j: int, *, write: bool, is_fault: bool = True
+) -> None:
+    """A fault on a PTE swap entry, or what collapse does to one."""
     entry = memory.entries[j]
     slot = world.device.slots[entry.slot]
     folio = slot.folio
@@ -269,7 +271,8 @@ def swap_in(world: World, process: Process, memory: Range, j: int, *, write: boo
         note_hit(world, process, memory, j, folio)
         map_cached(world, process, memory, j, folio, write=write, was_cached=True)
     else:
-        world.counter("pgmajfault")
+        if is_fault:
+            world.counter("pgmajfault")
         if world.rules.synchronous and slot.count == 1:
             read_directly(world, process, memory, j)
         else:
@@ -297,7 +300,7 @@ def note_hit(world: World, process: Process, memory: Range, j: int, folio: Folio
             process.hits = min(process.hits + 1, MOST_HITS)
         else:
             previous, hits, window = world.slot_memory
-            world.slot_memory = (previous, min(hits + 1, MOST_HITS), window)
+            world.slot_memory = (previous, hits + 1, window)
 
 
 def order_to_read(world: World, process: Process, memory: Range, j: int) -> int:

@@ -266,8 +266,7 @@ def swap_out(world: World, folio: Folio) -> None:
         return
     if not folio.cached:
         if folio.partially_mapped:
-            for part in split_folio(world, folio):
-                swap_out(world, part)
+            swap_out_parts(world, folio)
             return
         world.event("SWAPOUT_FOLIO")
         world.event("SWAPOUT_PAGE", folio.size)
@@ -290,24 +289,32 @@ def swap_out_in_pages(world: World, folio: Folio, reason: str) -> None:
         return
     if folio.order == HUGE:
         world.fallback(reason)
-    parts = split_folio(world, folio)
     world.huge_counter("thp_swpout_fallback", folio.order)
     world.per_order("swpout_fallback", folio.order)
-    for part in parts:
+    swap_out_parts(world, folio)
+
+
+def swap_out_parts(world: World, folio: Folio) -> None:
+    """The first page, then from the last one backwards: so the kernel's list gives them back."""
+    first_page = folio.first
+    parts = split_folio(world, folio)
+    head = [part for part in parts if part.first == first_page]
+    tail = [part for part in parts if part.first != first_page]
+    for part in head + tail[::-1]:
         swap_out(world, part)
 
 
 def discard_lazyfree(world: World, folio: Folio) -> None:
-    entries = [
-        (process, memory, memory.page_entry(j)) for process, memory, j in mappings_of(world, folio)
-    ]
-    if any(entry.dirty for _, _, entry in entries):
+    for process, memory, _ in mappings_of(world, folio):
+        if memory.table is None:
+            split_mapping(world, process, memory)
+    mappings = mappings_of(world, folio)
+    if any(memory.entries[j].dirty for _, memory, j in mappings):
         folio.lazyfree = False
         return
-    for process, memory, entry in entries:
-        if memory.table is not None:
-            world.event("UNMAP_PTE")
-        entry.clear()
+    for process, memory, j in mappings:
+        world.event("UNMAP_PTE")
+        memory.entries[j].clear()
         world.translations.forget(process.number, memory.number)
     folio.mappings.clear()
     bury(world, folio)
