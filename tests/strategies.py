@@ -339,6 +339,7 @@ def machines_with_small_tlbs(draw: st.DrawFn) -> Machine:
     )
     return attrs.evolve(published_machine, cpu=cpu)
 
+
 # Contents of files
 
 toml_scalars = (

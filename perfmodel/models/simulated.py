@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from perfmodel import abi
-from perfmodel.constants import PICOSECONDS_PER_NANOSECOND, Event, Mapping
+from perfmodel.constants import PAGE_BYTES, PICOSECONDS_PER_NANOSECOND, Event, Mapping
 from perfmodel.errors import CapabilityError, InputError, Problem
 from perfmodel.host import available_memory_bytes
 from perfmodel.models.prices import draw_prices
@@ -19,6 +19,7 @@ from perfmodel.specs.device import DeviceKind, SwapDevice
 from perfmodel.specs.machine import Machine
 from perfmodel.specs.policy import SIMULATED_ENTRIES, Policy
 from perfmodel.specs.scenario import Scenario
+from perfmodel.specs.step import StepAction
 from perfmodel.units import format_bytes
 
 DEFAULT_DRAWS = 400
@@ -37,13 +38,16 @@ def check_seed_and_draws(seed: int, draws: int) -> None:
         raise InputError(Problem("must be a whole number from 20 to 100000", key="draws"))
 
 
-def _state_sizes(scenario: Scenario, runs: int) -> npt.NDArray[np.int64]:
+def _state_sizes(scenario: Scenario, policy: Policy, runs: int) -> npt.NDArray[np.int64]:
     """Sizes of a run's state, so that all runs together leave half of the memory alone."""
     import numba
 
     at_once = min(runs, numba.get_num_threads())
     available = available_memory_bytes()
     compact = abi.compact_bytes(scenario, scenario.processes)
+    if policy.swap_entry == "pte" and any(s.action is StepAction.PAGEOUT for s in scenario.steps):
+        # Every range that goes out gets a PTE table.
+        compact += scenario.region.count * PAGE_BYTES
     allowed = available // 2 // at_once - compact
     if allowed < compact:
         raise CapabilityError(_too_large(scenario, f"takes {format_bytes(2 * compact * at_once)}"))
@@ -74,7 +78,7 @@ def count_events(
     counts, mapping, exhausted = run_all(
         abi.pack_parameters(scenario, machine, policy, device, seeds),
         abi.pack_steps(scenario.steps),
-        _state_sizes(scenario, len(seeds)),
+        _state_sizes(scenario, policy, len(seeds)),
         abi.tlb_columns(machine),
     )
     if exhausted.any():
