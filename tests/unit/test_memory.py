@@ -25,10 +25,10 @@ ONE_PAGE = Step("one-page", StepAction.TOUCH, 1)
 ONE_PAGE_OF_EACH = (FILL, OUT, ONE_PAGE)
 
 
-def with_ranges(ranges, *steps, scenario=ONE_RANGE, **changes):
+def with_ranges(ranges, *steps, scenario=ONE_RANGE, content=PageContent.HALF_RANDOM, **changes):
     return attrs.evolve(
         scenario,
-        region=attrs.evolve(scenario.region, size_bytes=ranges * PMD_BYTES),
+        region=Region(ranges * PMD_BYTES, content),
         steps=steps or scenario.steps,
         **changes,
     )
@@ -58,7 +58,7 @@ def test_unsplit_ranges_take_64_bytes_each_and_no_row(entry, kind, content):
         MANY,
         *ONE_PAGE_OF_EACH,
         *(attrs.evolve(step, name=f"{step.name}-2") for step in ONE_PAGE_OF_EACH[1:]),
-        region=Region(MANY * PMD_BYTES, content),
+        content=content,
     )
     memory = SimulatedMemory(scenario, load_policy(entry), kind, MACHINE, processes=1)
     fresh = cells(memory)
@@ -143,14 +143,21 @@ def test_a_terabyte_is_simulated_in_less_than_a_gigabyte(monkeypatch):
     assert counters["thp_swpout_pmd"] == ranges
 
 
-@pytest.mark.parametrize("entry", ["pte", "mthp-64k"])
-def test_a_run_that_splits_too_much_is_refused_and_said_why(monkeypatch, entry):
+@pytest.mark.parametrize(("entry", "order9_failure"), [("pte", 0), ("pmd", 1)])
+def test_a_run_that_splits_too_much_is_refused_and_said_why(monkeypatch, entry, order9_failure):
     scenario = with_ranges(8, FILL, OUT, TOUCH)
-    with_memory(monkeypatch, 4 * abi.compact_bytes(scenario, 1))
+    with_memory(monkeypatch, 1 << 18)
     with pytest.raises(CapabilityError) as caught:
-        simulate(scenario, MACHINE, device=DEVICE, entry=entry, draws=20)
+        simulate(
+            scenario,
+            MACHINE,
+            device=DEVICE,
+            entry=entry,
+            draws=20,
+            order9_failure=order9_failure,
+        )
     assert caught.value.exit_status == 3
-    for part in ("'one-range' is too large", "16 MiB", "splitting", "region.size"):
+    for part in ("'one-range' is too large", "16 MiB", "splitting", "256 KiB", "region.size"):
         assert part in str(caught.value)
     assert str(caught.value).isprintable()
     # What leaves the ranges whole fits.

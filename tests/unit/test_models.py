@@ -415,14 +415,18 @@ def test_a_scenario_too_large_for_memory_is_refused_before_anything_is_allocated
     assert str(caught.value).isprintable()
 
 
-def test_a_scenario_that_just_fits_is_run(monkeypatch):
-    # Half of what is available may be used: once for the ranges, and once more to split some.
-    needed = 4 * abi.compact_bytes(ONE_RANGE, 1)
+@pytest.mark.parametrize(
+    ("entry", "faults", "tables"), [("pmd", 1, 0), ("pte", 512, 1), ("mthp-64k", 32, 1)]
+)
+def test_a_scenario_that_just_fits_is_run(monkeypatch, entry, faults, tables):
+    # Half of what is available may be used: once for the ranges, with a page table for each that
+    # goes out as PTEs, and once more for what is split.
+    needed = 4 * (abi.compact_bytes(ONE_RANGE, 1) + tables * 4096)
     with_memory(monkeypatch, needed)
-    assert run(ONE_RANGE, "pte").step("touch").counters["pgmajfault"] == 512
+    assert run(ONE_RANGE, entry).step("touch").counters["pgmajfault"] == faults
     with_memory(monkeypatch, needed - 8)
-    with pytest.raises(CapabilityError):
-        run(ONE_RANGE, "pte")
+    with pytest.raises(CapabilityError, match="too large for this machine"):
+        run(ONE_RANGE, entry)
 
 
 @pytest.mark.parametrize("fault_ns", [1e13, 1e14])
