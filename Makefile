@@ -35,6 +35,7 @@ docs: $(VENV)/.installed
 	$(BIN)/python -m perfmodel.report.callers > docs/callers.md
 
 benchmark: $(VENV)/.installed
+	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/engine.py --inherit-environ XDG_CACHE_HOME,HOME
 
 clean:

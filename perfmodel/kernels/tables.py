@@ -7,7 +7,6 @@ from perfmodel.kernels._jit import inline_kernel, inner_kernel
 from perfmodel.kernels.folios import add_mappings
 from perfmodel.kernels.layout import (
     ALIVE,
-    ALL_FLAGS,
     ARMED,
     COUNTERS,
     FALLBACKS,
@@ -214,12 +213,6 @@ def word_folio(word):
 def keep_protection(word, new):
     """`new` with the page protection of `word`."""
     return (word & PROTECTION_MASK) | new
-
-
-@inline_kernel
-def word_flags(word):
-    """Flags of a PTE word."""
-    return word & ALL_FLAGS
 
 
 @inner_kernel

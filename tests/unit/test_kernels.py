@@ -304,12 +304,3 @@ def test_every_kernel_has_one_specialisation(checked_leg):
     for name in ("engine.run_all", "engine.run_step", "tlb.translate", "slots.take_row"):
         assert f"perfmodel.kernels.{name}" in counts
     assert {name: count for name, count in counts.items() if count != 1} == {}
-
-
-def test_a_run_that_outgrows_its_memory_says_so_and_stays_within(checked_leg, cache):
-    assert checked_leg["signatures"]
-    outcomes = legs.run_leg("little_memory", cache=cache, NUMBA_BOUNDSCHECK="1")["little_memory"]
-    # Either it says that its counts are worth nothing, or they are the right ones.
-    wrong = {name: outcome for name, outcome in outcomes.items() if 1 not in outcome}
-    assert wrong == {}
-    assert {exhausted for exhausted, _ in outcomes.values()} == {0, 1}
