@@ -55,7 +55,7 @@ def _ways_divide(instance: Any, _: object, __: object) -> None:
         raise ValueError(f"ways ({ways}) must be a power of two where replacement is tree-plru")
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class Tlb:
     """One TLB array; all page sizes that it holds compete for its entries.
 
@@ -88,7 +88,7 @@ class Tlb:
             raise ValueError("coalesced_pages must be a power of two")
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class WalkCache:
     """Cache of upper page-table entries: a hit lets the walk begin below that level.
 
@@ -106,7 +106,7 @@ class WalkCache:
         _ways_divide(self, None, None)
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class Walk:
     """The page walkers."""
 
@@ -125,7 +125,7 @@ class Walk:
     nested_ways: Quantity = quantity("1", "its associativity", minimum=1, maximum=65536, whole=True)
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class Cache:
     """One level of the data caches, 64-byte lines, LRU."""
 
@@ -141,7 +141,7 @@ class Cache:
             raise ValueError("size_bytes must be a multiple of 64 bytes x ways")
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class Shootdown:
     """What it takes to make translations disappear, here and on other CPUs.
 
@@ -164,7 +164,7 @@ class Shootdown:
     broadcast_ns: Quantity = quantity("ns", "one broadcast invalidation and its synchronisation")
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class Translation:
     """Everything between a virtual address and its data."""
 
