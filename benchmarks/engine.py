@@ -9,13 +9,15 @@ from __future__ import annotations
 from time import perf_counter
 
 import attrs
+import numpy as np
 import pyperf
 
 from perfmodel import abi
-from perfmodel.constants import PMD_BYTES, Counter
-from perfmodel.kernels.engine import run_all, run_step
-from perfmodel.kernels.layout import COUNTERS
+from perfmodel.constants import N_MAPPING, PMD_BYTES, Counter
+from perfmodel.kernels.engine import run_step
+from perfmodel.kernels.layout import COUNTERS, N_COUNTS
 from perfmodel.models.memory import SimulatedMemory
+from perfmodel.models.simulated import run_steps
 from perfmodel.specs.catalog import load_machine, load_policy, load_scenario
 from perfmodel.specs.device import DeviceKind
 from perfmodel.specs.scenario import Scenario
@@ -129,13 +131,17 @@ def bench_scenario(runner: pyperf.Runner) -> None:
         parameters = abi.pack_parameters(
             scenario, MACHINE, load_policy(entry), DeviceKind.ZRAM, range(1, 2)
         )
+        counts = np.zeros((len(steps), N_COUNTS), dtype=np.int64)
+        mapping = np.zeros(N_MAPPING, dtype=np.int64)
         runner.bench_func(
             f"roundtrip-{entry}",
-            run_all,
-            parameters,
+            run_steps,
+            parameters[0],
             steps,
             sizes,
             columns,
+            counts,
+            mapping,
             inner_loops=scenario.region.count * 512,
             metadata={
                 "entry": entry,

@@ -24,7 +24,17 @@ from perfmodel.constants import (
     SwapEntryLevel,
     Zswap,
 )
-from perfmodel.kernels.layout import CLUSTER, COUNTERS, FALLBACKS, FOLIO, HOLDS, OBSERVED, PMD
+from perfmodel.kernels.layout import (
+    CLUSTER,
+    COUNTERS,
+    FALLBACKS,
+    FOLIO,
+    HOLDS,
+    OBSERVED,
+    PMD,
+    SPARE_FOLIOS,
+    SPARE_ROWS,
+)
 from perfmodel.specs.device import DeviceKind, SwapDevice
 from perfmodel.specs.machine import Machine, TlbLevel
 from perfmodel.specs.policy import Policy
@@ -272,18 +282,20 @@ def name_holds(counts: npt.NDArray[np.int64]) -> dict[str, dict[str, int]]:
 
 
 def state_sizes(scenario: Scenario, processes: int, most_bytes: int) -> npt.NDArray[np.int64]:
-    """Sizes of one run's state, as `kernels.engine.run_all` takes them.
+    """Sizes of one run's state: regions, clusters, neighbour's slots, free clusters, processes,
+    folios and rows.
 
-    The pools of folios, PTE tables and slot words are as large as a run could ever need, or as
-    `most_bytes` allows; what a run does not use never becomes real memory.
+    The pools of folios and of rows (PTE tables and slot words) are as large as a run could ever
+    need, or as `most_bytes` allows; what a run does not use never becomes real memory.
     """
     regions, clusters = scenario.region.count, scenario.clusters
     pages = processes * regions * PAGES_PER_PMD
-    folios = pages + 2 * PAGES_PER_PMD
-    rows = processes * (regions + 1) + clusters + 16
+    folios = pages + SPARE_FOLIOS
+    rows = processes * (regions + 1) + clusters + 1 + SPARE_ROWS
     share = most_bytes / (folios * FOLIO.itemsize + rows * PAGE_BYTES)
     if share < 1:
-        folios, rows = max(2048, int(folios * share)), max(64, int(rows * share))
+        folios = max(SPARE_FOLIOS + 4 * PAGES_PER_PMD, int(folios * share))
+        rows = max(SPARE_ROWS + 64, int(rows * share))
     swap = scenario.swap
     return np.array(
         [regions, clusters, swap.neighbour_slots, swap.free_clusters, processes, folios, rows],

@@ -260,11 +260,14 @@ def hugepage_directory(order: int) -> str:
 
 
 def _counter_names() -> tuple[str, ...]:
-    names = [counter.name.lower() for counter in Counter]
-    for statistic in OrderCounter:
-        for order in range(1, PMD_ORDER + 1):
-            names.append(f"{hugepage_directory(order)}/stats/{statistic.name.lower()}")
-    return tuple(names)
+    return (
+        *(counter.name.lower() for counter in Counter),
+        *(
+            f"{hugepage_directory(order)}/stats/{statistic.name.lower()}"
+            for statistic in OrderCounter
+            for order in range(1, PMD_ORDER + 1)
+        ),
+    )
 
 
 # As in /proc/vmstat, and below /sys/kernel/mm/transparent_hugepage for the names with a slash.

@@ -12,7 +12,7 @@ from cyclopts import Parameter
 from perfmodel.calibrate.fit import Fit
 from perfmodel.calibrate.profile import build_profile, write_profile
 from perfmodel.calibrate.run import DEFAULT_REPETITIONS, QUICK_REPETITIONS, record
-from perfmodel.cli.common import progress_bar, say
+from perfmodel.cli.common import progress_bar, say, say_if_compiling
 from perfmodel.specs.catalog import user_profiles
 
 
@@ -43,6 +43,7 @@ def calibrate(
     """
     path = user_profiles() / "this-machine.toml" if out is None else out
     files = evidence or []
+    say_if_compiling()
     if not files:
         count = repetitions or (QUICK_REPETITIONS if quick else DEFAULT_REPETITIONS)
         stamp = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%SZ")

@@ -20,6 +20,20 @@ def say(line: str) -> None:
     sys.stderr.write(f"perfmodel: {line}\n")
 
 
+def say_if_compiling() -> None:
+    """Tell what takes so long where the engine has not been compiled on this computer yet."""
+    from numba import config
+
+    from perfmodel.kernels._jit import CACHE_FOLDER
+
+    if config.DISABLE_JIT or (CACHE_FOLDER and any(CACHE_FOLDER.glob("*/engine.run_step-*.nbc"))):
+        return
+    how_often = (
+        "this once" if CACHE_FOLDER else "every time, for want of a cache folder of your own,"
+    )
+    say(f"compiling the engine; that takes {how_often} a minute or two")
+
+
 def print_json(document: Any) -> None:
     """One JSON document on standard output and nothing else."""
     sys.stdout.write(json.dumps(document, indent=1, allow_nan=False) + "\n")

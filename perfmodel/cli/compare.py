@@ -16,6 +16,7 @@ from perfmodel.cli.common import (
     print_json,
     progress_bar,
     say,
+    say_if_compiling,
     split_entries,
     write_json,
 )
@@ -83,6 +84,7 @@ def compare(
     loaded = load_scenario(scenario, **parse_parameters(parameter))
     picked = pick_machine(machine)
     swap_device = load_device(device, picked)
+    say_if_compiling()
     comparison = study.compare(
         loaded,
         picked,

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from perfmodel.cli.common import print_json
+from perfmodel.cli.common import print_json, say_if_compiling
 from perfmodel.report.callers import HEADINGS, LEGEND, by_caller, cells
 from perfmodel.studies.callers import behaviours
 
@@ -18,6 +18,7 @@ _WIDTH_OF_A_FILE = 160
 
 def show_mechanism(*, json: bool) -> None:
     """Print the caller table."""
+    say_if_compiling()
     if json:
         print_json([row.to_json() for row in behaviours()])
         return

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from perfmodel.cli.common import parse_parameters, pick_machine
+from perfmodel.cli.common import parse_parameters, pick_machine, say_if_compiling
 from perfmodel.cli.steps import print_result
 from perfmodel.models import simulated
 from perfmodel.specs.catalog import load_scenario
@@ -47,9 +47,12 @@ def simulate(
     json
         Print one JSON document.
     """
+    chosen, values = pick_machine(machine), parse_parameters(parameter)
+    loaded = load_scenario(scenario, **values)
+    say_if_compiling()
     result = simulated.simulate(
-        load_scenario(scenario, **parse_parameters(parameter)),
-        pick_machine(machine),
+        loaded,
+        chosen,
         device=device,
         entry=entry,
         seed=seed,

@@ -9,7 +9,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from perfmodel.calibrate import validate as judging
-from perfmodel.cli.common import pick_machine, print_json, progress_bar, say
+from perfmodel.cli.common import pick_machine, print_json, progress_bar, say, say_if_compiling
 from perfmodel.results.store import load_measurements, save_measurements
 from perfmodel.specs.catalog import load_device
 
@@ -44,6 +44,7 @@ def validate(
         Print one JSON document.
     """
     picked = pick_machine(machine)
+    say_if_compiling()
     if evidence:
         measured = [result for path in evidence for result in load_measurements(path)]
         validation = judging.judge(picked, load_device(device, picked), measured)

@@ -40,7 +40,13 @@ CACHE_FOLDER = _cache_folder()
 if CACHE_FOLDER is not None:
     numba.config.CACHE_DIR = str(CACHE_FOLDER)
 
-_OPTIONS = {"cache": CACHE_FOLDER is not None, "nogil": True, "error_model": "numpy"}
+# A kernel takes over from its first caller what it does not say itself, `forceinline` too.
+_OPTIONS = {
+    "cache": CACHE_FOLDER is not None,
+    "nogil": True,
+    "error_model": "numpy",
+    "forceinline": False,
+}
 
 
 def kernel(function):
@@ -59,12 +65,4 @@ def inner_kernel(function):
 
 def inline_kernel(function):
     """The same for a few lines that are called everywhere: they become part of their callers."""
-    return numba.njit(forceinline=True, **_INNER, **_OPTIONS)(function)
-
-
-def driver(function):
-    """Compile the outermost driver of a sweep: its `prange` loop runs one record per turn."""
-    return numba.njit(parallel=True, **_OPTIONS)(function)
-
-
-prange = numba.prange
+    return numba.njit(**_INNER, **_OPTIONS | {"forceinline": True})(function)

@@ -48,6 +48,7 @@ from perfmodel.kernels.slots import (
     hold_table,
     is_whole,
     release_row,
+    runs_short,
     slot_word,
 )
 from perfmodel.kernels.swap_cache import NO_FALLBACK, classify, try_huge_read
@@ -93,6 +94,8 @@ def reclaim(m):
         if not is_alive(m, process):
             continue
         for span in range(m.state[Cell.RANGES]):
+            if runs_short(m):
+                return
             q = pmd_number(m, process, span)
             if pmd_kind(m, q) == RegionState.PMD_MAPPED:
                 swap_out(m, pmd_value(m, q))
@@ -103,6 +106,8 @@ def reclaim(m):
                     swap_out(m, folio)
     for write in range(2):
         for cluster in range(m.state[Cell.FRESH_CLUSTER]):
+            if runs_short(m):
+                return
             offset = 0
             while offset < PAGES_PER_PMD:
                 folio = cached_folio(m, cluster * PAGES_PER_PMD + offset)
@@ -174,6 +179,8 @@ def swapoff(m):
     for process in range(m.state[Cell.PROCESSES]):
         if is_alive(m, process):
             for span in range(m.state[Cell.RANGES]):
+                if runs_short(m):
+                    return
                 _unuse_range(m, process, pmd_number(m, process, span))
     for cluster in range(m.state[Cell.FRESH_CLUSTER]):
         offset = 0
@@ -211,6 +218,8 @@ def _split_large(m, folio, first, end):
 def split_folios(m, first, end):
     """The shrinker of the deferred-split queue takes cached and partially mapped folios."""
     for cluster in range(m.state[Cell.FRESH_CLUSTER]):
+        if runs_short(m):
+            return
         offset = 0
         while offset < PAGES_PER_PMD:
             step = _step_in_cluster(m, cluster)
@@ -222,6 +231,8 @@ def split_folios(m, first, end):
         if not is_alive(m, process):
             continue
         for span in range(m.state[Cell.RANGES]):
+            if runs_short(m):
+                return
             q = pmd_number(m, process, span)
             for entry in range(PAGES_PER_PMD):
                 folio = _folio_at(m, q, entry)
@@ -252,6 +263,8 @@ def _slot_of_page(m, page):
 def memory_failure(m, first):
     """The memory under one page of every 2 MiB fails, where the swap cache holds that page."""
     for region in range(m.state[Cell.REGIONS]):
+        if runs_short(m):
+            return
         slot = _slot_of_page(m, region * PAGES_PER_PMD + first)
         if slot < 0:
             continue
@@ -270,6 +283,8 @@ def memory_failure(m, first):
 def zswap_writeback(m, first, end):
     """Zswap writes pages of every 2 MiB to the device, each by a folio of its own in the cache."""
     for region in range(m.state[Cell.REGIONS]):
+        if runs_short(m):
+            return
         for entry in range(first, end):
             page = region * PAGES_PER_PMD + entry
             slot = _slot_of_page(m, page)

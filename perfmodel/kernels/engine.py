@@ -1,9 +1,8 @@
-"""The engine: runs the steps of a scenario in order, one record of parameters per run."""
+"""The engine: runs one step of a scenario after the other on the `Memory` of one run."""
 
 import numpy as np
 
 from perfmodel.constants import (
-    N_MAPPING,
     PAGE_BYTES,
     PAGES_PER_PMD,
     PMD_BYTES,
@@ -16,8 +15,7 @@ from perfmodel.constants import (
     PteKind,
     RegionState,
 )
-from perfmodel.kernels import layout
-from perfmodel.kernels._jit import driver, inline_kernel, inner_kernel, kernel, prange
+from perfmodel.kernels._jit import inline_kernel, kernel
 from perfmodel.kernels.advice import pageout_chunk, willneed_chunk
 from perfmodel.kernels.background import (
     memory_failure,
@@ -37,10 +35,9 @@ from perfmodel.kernels.layout import (
     READAHEAD_HITS,
     UNMAPPED_PAGE,
     Cell,
-    Memory,
 )
 from perfmodel.kernels.looks import mincore_chunk, pagemap_chunk, smaps_chunk
-from perfmodel.kernels.slots import add_neighbour, fresh_device
+from perfmodel.kernels.slots import add_neighbour, fill_pools, fresh_device, runs_short
 from perfmodel.kernels.spaces import fork, move, protect_chunk, remap, write_protect_chunk
 from perfmodel.kernels.tables import (
     is_alive,
@@ -67,8 +64,7 @@ def prepare(m, regions, clusters, neighbour_slots, free_clusters):
     m.state[Cell.RANGES] = regions + 1
     m.state[Cell.CLUSTERS] = clusters
     m.state[Cell.PROCESSES] = 1
-    m.state[Cell.FREE_FOLIO] = -1
-    m.state[Cell.FREE_ROW] = -1
+    fill_pools(m)
     m.state[Cell.SLOT_READAHEAD_HITS] = 4
     m.state[process_cell(np.int64(0)) + ALIVE] = 1
     m.state[process_cell(np.int64(0)) + READAHEAD_HITS] = 4
@@ -83,7 +79,7 @@ def prepare(m, regions, clusters, neighbour_slots, free_clusters):
         add_neighbour(m, neighbour_slots, free_clusters)
 
 
-@inner_kernel
+@inline_kernel
 def _race(m, process, span):
     """Another thread discards half of a range whose PMD swap entry a fault has just read."""
     zap_chunk(m, process, span, np.int64(_RACED_FIRST), np.int64(PAGES_PER_PMD))
@@ -97,6 +93,8 @@ def access(m, process, number, write, racing):
     q = pmd_number(m, process, number // PAGES_PER_PMD)
     entry = number % PAGES_PER_PMD
     while needs_fault(m, q, entry, write):
+        if runs_short(m):
+            return
         # The walk that found nothing to use; it leaves nothing in the TLB.
         kind = pmd_kind(m, q)
         if kind == RegionState.PTE_TABLE:
@@ -120,13 +118,15 @@ def access(m, process, number, write, racing):
         m.counts[Event.ACCESS_MEMORY] += 1
 
 
-@inner_kernel
+@inline_kernel
 def touch(m, step):
     """Access evenly spread pages of the part of every 2 MiB, in order."""
     process = step["process"]
     count = min(step["pages_per_2mib"], step["page_count"])
     first = step["first_page"] + shift_of(m, process)
     for region in range(m.state[Cell.REGIONS]):
+        if m.state[Cell.EXHAUSTED]:
+            return
         m.state[Cell.WARM_UNTIL] = 0
         for turn in range(count):
             page = turn * step["page_count"] // count
@@ -134,10 +134,12 @@ def touch(m, step):
             access(m, process, number, step["write"], step["racing"])
 
 
-@inner_kernel
+@inline_kernel
 def fill(m):
     """First write to every 2 MiB: one fault brings a cleared THP, then 512 pages are written."""
     for span in range(m.state[Cell.REGIONS]):
+        if runs_short(m):
+            return
         m.counts[Event.FAULT] += 1
         m.counts[COUNTERS + Counter.PGFAULT] += 1
         new_thp(m, np.int64(0), span, np.int64(1))
@@ -145,7 +147,7 @@ def fill(m):
         m.counts[Event.WRITE_PAGE] += PAGES_PER_PMD
 
 
-@inner_kernel
+@inline_kernel
 def _act_on_chunk(m, step, span, first, end):
     """What a call does to its part of one range."""
     action = step["action"]
@@ -180,7 +182,7 @@ def _act_on_chunk(m, step, span, first, end):
         smaps_chunk(m, process, span, first, end)
 
 
-@inner_kernel
+@inline_kernel
 def _calls(m, step):
     """The whole of the region is one call; a part is one call for every 2 MiB."""
     regions = m.state[Cell.REGIONS]
@@ -195,6 +197,8 @@ def _calls(m, step):
         if step["action"] != Action.EXIT:
             m.counts[Event.SYSTEM_CALL] += 1
         while number < end:
+            if runs_short(m):
+                return
             first = number % PAGES_PER_PMD
             last = min(PAGES_PER_PMD, first + end - number)
             _act_on_chunk(m, step, number // PAGES_PER_PMD, first, last)
@@ -202,9 +206,11 @@ def _calls(m, step):
         end_call(m)
 
 
-@inner_kernel
+@inline_kernel
 def _collapse(m, process, by_call):
     for span in range(m.state[Cell.RANGES]):
+        if runs_short(m):
+            return
         number = span * PAGES_PER_PMD
         shift = shift_of(m, process)
         end = shift + m.state[Cell.REGIONS] * PAGES_PER_PMD
@@ -213,7 +219,7 @@ def _collapse(m, process, by_call):
     end_call(m)
 
 
-@inner_kernel
+@inline_kernel
 def _act(m, step):
     """A step that is no touch and no call over a part."""
     action = step["action"]
@@ -252,7 +258,13 @@ def _act(m, step):
 
 @kernel
 def run_step(m, step):
-    """One step. Allocates: no. Mutates: everything in `m` but the parameters."""
+    """One step. Allocates: no. Mutates: everything in `m` but the parameters.
+
+    Ends early, with `Cell.EXHAUSTED` set, where the pools cannot hold what comes next; the counts
+    are worth nothing then.
+    """
+    if m.state[Cell.EXHAUSTED]:
+        return
     action = step["action"]
     m.state[Cell.REFUSE_WRITE] = step["refuse_write"]
     if action == Action.TOUCH:
@@ -304,58 +316,3 @@ def describe_mapping(m, mapping):
             mapping[Mapping.PMD_MAPPED_BYTES] += PMD_BYTES
         elif kind == RegionState.PMD_SWAP:
             mapping[Mapping.PMD_SWAP_ENTRIES] += 1
-
-
-@driver
-def run_all(parameters, steps, sizes, tlb_columns):
-    """Runs that differ in their record of parameters, each independent of the others.
-
-    Parameters
-    ----------
-    parameters : structured array, shape (runs,)
-        As packed by `perfmodel.abi`.
-    steps : structured array, shape (steps,)
-    sizes : int64 array
-        Regions, clusters, neighbour's slots, free clusters, processes, folios and rows.
-    tlb_columns : int
-        Entries of the largest TLB level.
-
-    Returns
-    -------
-    counts : int64 array, shape (runs, steps, N_COUNTS)
-        See `layout`.
-    mapping : int64 array, shape (runs, N_MAPPING)
-    exhausted : int64 array, shape (runs,)
-        Not 0 where the memory that `sizes` allows was too small; the counts are worth nothing then.
-    """
-    runs = parameters.shape[0]
-    n_steps = steps.shape[0]
-    counts = np.zeros((runs, n_steps, layout.N_COUNTS), dtype=np.int64)
-    mapping = np.zeros((runs, N_MAPPING), dtype=np.int64)
-    exhausted = np.zeros(runs, dtype=np.int64)
-    for run in prange(runs):
-        # Not cleared: what a run never uses never becomes real memory.
-        pmds = np.empty(sizes[4] * (sizes[0] + 1), dtype=layout.PMD)
-        folios = np.empty(sizes[5], dtype=layout.FOLIO)
-        clusters = np.empty(sizes[1] + 1, dtype=layout.CLUSTER)
-        rows = np.empty((sizes[6], PAGES_PER_PMD), dtype=np.int64)
-        state = np.zeros(layout.STATE_CELLS, dtype=np.int64)
-        tlb = np.zeros((4, tlb_columns), dtype=np.int64)
-        for index in range(n_steps):
-            m = Memory(
-                parameters[run],
-                pmds,
-                folios,
-                clusters,
-                rows,
-                state,
-                counts[run, index],
-                tlb,
-            )
-            if index == 0:
-                prepare(m, sizes[0], sizes[1], sizes[2], sizes[3])
-            run_step(m, steps[index])
-            if index == n_steps - 1:
-                describe_mapping(m, mapping[run])
-        exhausted[run] = state[Cell.EXHAUSTED]
-    return counts, mapping, exhausted

@@ -130,7 +130,7 @@ def map_huge(m, q, was_cached, may_write, write):
 
 @inline_kernel
 def swap_entry_fault(m, process, q, entry, write):
-    """Fault on a PMD swap entry: 2 MiB at once, or the fallback to PTEs."""
+    """Fault on a PMD swap entry: 2 MiB at once; true if it has to go on with PTEs instead."""
     cluster = pmd_value(m, q)
     found = classify(m, cluster)
     reason = np.int64(Fallback.SPLIT_CACHE.value)
@@ -146,9 +146,10 @@ def swap_entry_fault(m, process, q, entry, write):
         map_huge(m, q, np.int64(1), np.int64(1), write)
     if reason != NO_FALLBACK:
         split_swap_entry(m, q, reason)
-        pte_fault(m, process, q, entry, write)
-    elif write == 1 and not pmd_flags(m, q) & WRITABLE:
+        return True
+    if write == 1 and not pmd_flags(m, q) & WRITABLE:
         leaf_write_fault(m, process, q, entry)
+    return False
 
 
 @inner_kernel
@@ -193,7 +194,7 @@ def _swapin_order(m, process, q, entry, slot):
     return order
 
 
-@inner_kernel
+@inline_kernel
 def map_ptes(m, q, first, size, folio, part, flags, may_write):
     """Entries from `first` on map the pages of a folio from `part` on."""
     row = pmd_value(m, q)
@@ -229,7 +230,7 @@ def _read_directly(m, process, q, entry, slot):
     put_slots(m, slot, size)
 
 
-@inner_kernel
+@inline_kernel
 def _maps_whole(m, q, entry, folio, slot):
     """Whether a large cached folio can be mapped whole around an entry that names `slot`."""
     size = 1 << folio_order(m, folio)
@@ -344,7 +345,7 @@ def _anon_folio(m, process, q, entry, order):
     m.state[Cell.WARM_UNTIL] = _number(m, q, first + size)
 
 
-@inner_kernel
+@inline_kernel
 def pte_fault(m, process, q, entry, write):
     """Fault on one entry of a PTE table; a write may still need a second look at the entry."""
     row = pmd_value(m, q)
@@ -367,13 +368,13 @@ def pte_fault(m, process, q, entry, write):
         hold_table(m, np.int64(1))
 
 
-@inner_kernel
+@inline_kernel
 def _nothing_fault(m, process, q, entry, write):
-    """Fault where there is not even a page table."""
+    """Fault where there is not even a page table; true if there is one now, for PTEs."""
     if not one_vma(m, q, np.int64(0), np.int64(PAGES_PER_PMD)):
         make_table(m, q)
-        pte_fault(m, process, q, entry, write)
-    elif write == 1:
+        return True
+    if write == 1:
         new_thp(m, process, q, np.int64(1))
     else:
         set_pmd(m, q, np.int64(RegionState.PMD_ZERO.value), np.int64(0), np.int64(-1))
@@ -381,24 +382,26 @@ def _nothing_fault(m, process, q, entry, write):
         if m.parameters["lazy_page_table_deposit"] == 0:
             m.counts[Event.PAGE_TABLE_ALLOCATION] += 1
         hold_pmd(m, np.int64(1))
+    return False
 
 
-@inner_kernel
+@inline_kernel
 def handle_fault(m, process, q, entry, write):
     """One page fault. Allocates: no. Mutates: everything."""
     m.counts[Event.FAULT] += 1
     m.counts[COUNTERS + Counter.PGFAULT] += 1
     kind = pmd_kind(m, q)
-    if kind == RegionState.PTE_TABLE:
-        pte_fault(m, process, q, entry, write)
-    elif kind == RegionState.PMD_SWAP:
-        swap_entry_fault(m, process, q, entry, write)
+    by_entry = kind == RegionState.PTE_TABLE
+    if kind == RegionState.PMD_SWAP:
+        by_entry = swap_entry_fault(m, process, q, entry, write)
     elif kind == RegionState.PMD_MAPPED:
         leaf_write_fault(m, process, q, entry)
     elif kind == RegionState.PMD_ZERO:
         new_thp(m, process, q, np.int64(0))
-    else:
-        _nothing_fault(m, process, q, entry, write)
+    elif kind == RegionState.NONE:
+        by_entry = _nothing_fault(m, process, q, entry, write)
+    if by_entry:
+        pte_fault(m, process, q, entry, write)
 
 
 @inline_kernel

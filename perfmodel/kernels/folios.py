@@ -25,16 +25,13 @@ from perfmodel.kernels.slots import (
 @inline_kernel
 def new_folio(m, order, page):
     """A folio for 2**order region pages from `page` on, neither mapped nor cached."""
+    m.state[Cell.FOLIOS_LEFT] -= 1
     folio = m.state[Cell.FREE_FOLIO]
     if folio >= 0:
         m.state[Cell.FREE_FOLIO] = np.int64(m.folios[folio]["cluster"])
     else:
         folio = m.state[Cell.FRESH_FOLIO]
-        if folio >= m.folios.shape[0]:
-            m.state[Cell.EXHAUSTED] = 1
-            folio -= 1
-        else:
-            m.state[Cell.FRESH_FOLIO] = folio + 1
+        m.state[Cell.FRESH_FOLIO] = folio + 1
     f = m.folios[folio]
     f["cluster"] = -1
     f["range"] = page // PAGES_PER_PMD
@@ -50,6 +47,7 @@ def new_folio(m, order, page):
 @inline_kernel
 def drop_folio(m, folio):
     """A folio that is neither mapped nor cached dies."""
+    m.state[Cell.FOLIOS_LEFT] += 1
     f = m.folios[folio]
     m.state[Cell.CHARGED_PAGES] -= 1 << np.int64(f["order"])
     f["cluster"] = m.state[Cell.FREE_FOLIO]
@@ -112,7 +110,7 @@ def add_mappings(m, folio, change):
     return count
 
 
-@inner_kernel
+@inline_kernel
 def enter_cache(m, folio, slot):
     """Put a folio into the swap cache at its slots."""
     f = m.folios[folio]
@@ -179,7 +177,7 @@ def _dies_unnamed(m, folio):
     return True
 
 
-@inner_kernel
+@inline_kernel
 def put_slots(m, slot, size):
     """One page-table entry less names each of `size` consecutive slots."""
     while size > 0:

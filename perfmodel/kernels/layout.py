@@ -123,6 +123,8 @@ class Cell(IntEnum):
     HINTS = 20  # next slot for each order, 10 cells
     HEADS = 30  # of each list
     TAILS = 54
+    ROWS_LEFT = 78  # in the pools
+    FOLIOS_LEFT = 79
     PROCESS = 80  # PROCESS_CELLS for each process
 
 
@@ -134,9 +136,16 @@ READAHEAD_ADDRESS = 3
 READAHEAD_WINDOW = 4
 READAHEAD_HITS = 5
 MOST_PROCESSES = 8
+MOST_WINDOW = 32  # pages of readahead, 2**page_cluster
 # Folios that one call has collected, and behind them those that a split has left.
 COLLECTED = Cell.PROCESS + PROCESS_CELLS * MOST_PROCESSES
 STATE_CELLS = COLLECTED + 2 * PAGES_PER_PMD
+
+# What the pools must hold before anything is done to one 2 MiB: a row for its table in each process
+# and for every cluster that its 512 pages may have slots in; folios for what splits leave, and for
+# 512 windows of readahead.
+SPARE_ROWS = PAGES_PER_PMD + 2 * MOST_PROCESSES
+SPARE_FOLIOS = (MOST_WINDOW + 8) * PAGES_PER_PMD
 
 # Where each kind of count begins in `Memory.counts`; events begin at 0.
 COUNTERS = N_EVENTS

@@ -210,7 +210,7 @@ def swap_in_with_readahead(m, process, q, entry, slot):
     return (slot_word(m, slot) >> SLOT_FOLIO_SHIFT) - 1
 
 
-@inner_kernel
+@inline_kernel
 def note_cache_hit(m, process, q, entry, folio):
     """A fault found its page in the cache: readahead learns from that. Large folios never teach."""
     if folio_order(m, folio) > 0:

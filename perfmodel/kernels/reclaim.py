@@ -189,7 +189,7 @@ def _swap_pmd(m, q, folio, slot):
     add_mappings(m, folio, np.int64(-1))
 
 
-@inner_kernel
+@inline_kernel
 def _swap_ptes(m, q, entry, folio, slot):
     """PTE swap entries take the place of a folio's PTEs in one table, from `entry` on.
 
@@ -224,7 +224,7 @@ def _swap_ptes(m, q, entry, folio, slot):
     forget_table(m, q)
 
 
-@inner_kernel
+@inline_kernel
 def unmap_for_swap(m, folio):
     """Every mapping of a cached folio becomes a swap entry. Allocates: no."""
     slot = folio_slot(m, folio)

@@ -18,6 +18,8 @@ from perfmodel.kernels.layout import (
     SLOT_NEIGHBOUR,
     SLOT_ZERO,
     SLOT_ZSWAP,
+    SPARE_FOLIOS,
+    SPARE_ROWS,
     Cell,
 )
 
@@ -51,16 +53,35 @@ def hold_table(m, length):
 
 
 @inner_kernel
+def fill_pools(m):
+    """All folios and rows are there to be taken."""
+    m.state[Cell.FREE_FOLIO] = -1
+    m.state[Cell.FREE_ROW] = -1
+    m.state[Cell.FOLIOS_LEFT] = m.folios.shape[0]
+    m.state[Cell.ROWS_LEFT] = m.rows.shape[0]
+
+
+@inline_kernel
+def runs_short(m):
+    """Whether the pools might not last for one more 2 MiB; the run must end then.
+
+    Asked before each 2 MiB and each fault, so that nobody who takes from a pool has to.
+    """
+    short = m.state[Cell.ROWS_LEFT] < SPARE_ROWS or m.state[Cell.FOLIOS_LEFT] < SPARE_FOLIOS
+    if short:
+        m.state[Cell.EXHAUSTED] = 1
+    return short
+
+
+@inner_kernel
 def take_row(m):
     """A row of 512 words from the pool; its words are undefined."""
+    m.state[Cell.ROWS_LEFT] -= 1
     row = m.state[Cell.FREE_ROW]
     if row >= 0:
         m.state[Cell.FREE_ROW] = m.rows[row, 0]
         return row
     row = m.state[Cell.FRESH_ROW]
-    if row >= m.rows.shape[0]:
-        m.state[Cell.EXHAUSTED] = 1
-        return row - 1
     m.state[Cell.FRESH_ROW] = row + 1
     return row
 
@@ -68,6 +89,7 @@ def take_row(m):
 @inline_kernel
 def release_row(m, row):
     """Give a row back to the pool."""
+    m.state[Cell.ROWS_LEFT] += 1
     m.rows[row, 0] = m.state[Cell.FREE_ROW]
     m.state[Cell.FREE_ROW] = row
 
@@ -235,7 +257,7 @@ def _take_free_cluster(m):
     return cluster
 
 
-@inner_kernel
+@inline_kernel
 def allocate_slots(m, order):
     """First of 2**order slots for a folio; -1 if none can be had."""
     if order > 0 and m.parameters["block_device"] == 0:
@@ -281,7 +303,7 @@ def is_whole(m, cluster):
     return (np.int64(m.clusters[cluster]["flags"]) & CLUSTER_DETAILED) == 0
 
 
-@inner_kernel
+@inline_kernel
 def slot_word(m, slot):
     """Count, flags and cached folio of one slot, without making a row."""
     cluster = slot // PAGES_PER_PMD
@@ -337,7 +359,7 @@ def free_whole_cluster(m, cluster):
     _make_free(m, cluster)
 
 
-@inner_kernel
+@inline_kernel
 def add_counts(m, slot, size):
     """One more page-table entry names each of the slots, which lie in one cluster."""
     cluster = slot // PAGES_PER_PMD

@@ -35,6 +35,7 @@ from perfmodel.kernels.slots import (
     hold_cluster,
     hold_pmd,
     hold_table,
+    runs_short,
     slot_word,
     take_row,
 )
@@ -72,6 +73,8 @@ def fork(m, parent):
     m.state[process_cell(child) + ARMED] = 0
     m.state[process_cell(child) + ALIVE] = 1
     for span in range(m.state[Cell.RANGES]):
+        if runs_short(m):
+            return child
         q = pmd_number(m, parent, span)
         copy = pmd_number(m, child, span)
         kind = pmd_kind(m, q)
@@ -352,6 +355,8 @@ def _move_to_shift(m, process, new_shift, by_call):
     ranges = m.state[Cell.RANGES]
     outside = np.int64(UNMAPPED_PAGE << PROTECTION_SHIFT)
     for span in range(ranges):
+        if runs_short(m):
+            return
         q = pmd_number(m, process, span)
         if pmd_kind(m, q) != RegionState.NONE:
             m.counts[Event.VISIT_PMD] += 1
@@ -433,6 +438,8 @@ def move(m, process, new_shift):
         return
     aligned = new_shift == 0 and shift_of(m, process) == 0
     for span in range(m.state[Cell.RANGES]):
+        if runs_short(m):
+            return
         q = pmd_number(m, process, span)
         kind = pmd_kind(m, q)
         if kind == RegionState.PMD_SWAP and aligned:

@@ -6,6 +6,7 @@ from typing import Any
 
 import attrs
 import numpy as np
+import numpy.typing as npt
 
 from perfmodel import abi
 from perfmodel.constants import (
@@ -42,6 +43,36 @@ class StepCounts:
     holds: dict[str, tuple[int, int, int]]
 
 
+def fresh_memory(record: np.void, sizes: npt.NDArray[np.int64], tlb_columns: int) -> layout.Memory:
+    """A run's memory before its first step.
+
+    Parameters
+    ----------
+    record : structured scalar
+        One of those that `abi.pack_parameters` returns.
+    sizes : int64 array
+        As `abi.state_sizes` returns them.
+    tlb_columns : int
+        Entries of the largest TLB level.
+    """
+    from perfmodel.kernels.engine import prepare
+
+    regions, clusters, neighbour, free, processes, folios, rows = (int(size) for size in sizes)
+    # All zeros come from the kernel's zero page: what a run never writes is never real memory.
+    memory = layout.Memory(
+        parameters=record,
+        pmds=np.zeros(processes * (regions + 1), dtype=layout.PMD),
+        folios=np.zeros(folios, dtype=layout.FOLIO),
+        clusters=np.zeros(clusters + 1, dtype=layout.CLUSTER),
+        rows=np.zeros((rows, PAGES_PER_PMD), dtype=np.int64),
+        state=np.zeros(layout.STATE_CELLS, dtype=np.int64),
+        counts=np.zeros(layout.N_COUNTS, dtype=np.int64),
+        tlb=np.zeros((4, tlb_columns), dtype=np.int64),
+    )
+    prepare(memory, regions, clusters, neighbour, free)
+    return memory
+
+
 class SimulatedMemory:
     """The state of one simulated run.
 
@@ -69,23 +100,9 @@ class SimulatedMemory:
         processes: int = layout.MOST_PROCESSES,
     ) -> None:
         sizes = abi.state_sizes(scenario, processes, _POOL_BYTES)
-        regions, clusters, neighbour, free, _, folios, rows = (int(size) for size in sizes)
-        self._sizes = (regions, clusters, neighbour, free)
         parameters = abi.pack_parameters(scenario, machine, policy, device, range(seed, seed + 1))
         self._lazy = policy.lazy_page_table_deposit
-        self._memory = layout.Memory(
-            parameters=parameters[0],
-            pmds=np.zeros(processes * (regions + 1), dtype=layout.PMD),
-            folios=np.zeros(folios, dtype=layout.FOLIO),
-            clusters=np.zeros(clusters + 1, dtype=layout.CLUSTER),
-            rows=np.zeros((rows, PAGES_PER_PMD), dtype=np.int64),
-            state=np.zeros(layout.STATE_CELLS, dtype=np.int64),
-            counts=np.zeros(layout.N_COUNTS, dtype=np.int64),
-            tlb=np.zeros((4, abi.tlb_columns(machine)), dtype=np.int64),
-        )
-        from perfmodel.kernels.engine import prepare
-
-        prepare(self._memory, *self._sizes)
+        self._memory = fresh_memory(parameters[0], sizes, abi.tlb_columns(machine))
 
     def step(self, step: Step) -> StepCounts:
         """Do one step and return what it counted."""

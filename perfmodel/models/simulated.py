@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from perfmodel import abi
-from perfmodel.constants import PAGE_BYTES, PICOSECONDS_PER_NANOSECOND, Event, Mapping
+from perfmodel.constants import (
+    N_MAPPING,
+    PAGE_BYTES,
+    PICOSECONDS_PER_NANOSECOND,
+    Event,
+    Mapping,
+)
 from perfmodel.errors import CapabilityError, InputError, Problem
 from perfmodel.host import available_memory_bytes
+from perfmodel.kernels import layout
+from perfmodel.kernels.layout import Cell
+from perfmodel.models.memory import fresh_memory
 from perfmodel.models.prices import draw_prices
 from perfmodel.results.provenance import provenance
 from perfmodel.results.result import Result, StepResult
@@ -38,11 +49,13 @@ def check_seed_and_draws(seed: int, draws: int) -> None:
         raise InputError(Problem("must be a whole number from 20 to 100000", key="draws"))
 
 
+def _runs_at_once(runs: int) -> int:
+    return min(runs, len(os.sched_getaffinity(0)))
+
+
 def _state_sizes(scenario: Scenario, policy: Policy, runs: int) -> npt.NDArray[np.int64]:
     """Sizes of a run's state, so that all runs together leave half of the memory alone."""
-    import numba
-
-    at_once = min(runs, numba.get_num_threads())
+    at_once = _runs_at_once(runs)
     available = available_memory_bytes()
     compact = abi.compact_bytes(scenario, scenario.processes)
     if policy.swap_entry == "pte" and any(s.action is StepAction.PAGEOUT for s in scenario.steps):
@@ -73,17 +86,58 @@ def count_events(
         `abi` takes counters, events and the rest out of it.
     mapping : int64 array, shape (seeds, N_MAPPING)
     """
-    from perfmodel.kernels.engine import run_all
+    parameters = abi.pack_parameters(scenario, machine, policy, device, seeds)
+    steps = abi.pack_steps(scenario.steps)
+    sizes = _state_sizes(scenario, policy, len(seeds))
+    columns = abi.tlb_columns(machine)
+    counts = np.zeros((len(seeds), len(steps), layout.N_COUNTS), dtype=np.int64)
+    mapping = np.zeros((len(seeds), N_MAPPING), dtype=np.int64)
 
-    counts, mapping, exhausted = run_all(
-        abi.pack_parameters(scenario, machine, policy, device, seeds),
-        abi.pack_steps(scenario.steps),
-        _state_sizes(scenario, policy, len(seeds)),
-        abi.tlb_columns(machine),
-    )
-    if exhausted.any():
+    def run(index: int) -> bool:
+        return run_steps(parameters[index], steps, sizes, columns, counts[index], mapping[index])
+
+    # The first one alone, so that nothing is compiled twice; kernels run without the GIL.
+    fits = run(0)
+    with ThreadPoolExecutor(_runs_at_once(len(seeds))) as pool:
+        fits = all([fits, *pool.map(run, range(1, len(seeds)))])
+    if not fits:
         raise CapabilityError(_too_large(scenario, "and splitting it takes more than half"))
     return counts, mapping
+
+
+def run_steps(
+    record: np.void,
+    steps: npt.NDArray[np.void],
+    sizes: npt.NDArray[np.int64],
+    tlb_columns: int,
+    counts: npt.NDArray[np.int64],
+    mapping: npt.NDArray[np.int64],
+) -> bool:
+    """One run of the engine.
+
+    Parameters
+    ----------
+    record, sizes, tlb_columns
+        As for `models.memory.fresh_memory`.
+    steps : structured array, shape (steps,)
+        As `abi.pack_steps` returns it.
+    counts : int64 array, shape (steps, N_COUNTS)
+        Receives what each step counts; zeros before.
+    mapping : int64 array, shape (N_MAPPING,)
+        Receives what process 0 maps in the end; zeros before.
+
+    Returns
+    -------
+    bool
+        Whether the memory that `sizes` allows was enough; if not, the counts are worth nothing.
+    """
+    from perfmodel.kernels.engine import describe_mapping, run_step
+
+    memory = fresh_memory(record, sizes, tlb_columns)
+    for step, step_counts in zip(steps, counts, strict=True):
+        run_step(memory._replace(counts=step_counts), step)
+    describe_mapping(memory, mapping)
+    return not memory.state[Cell.EXHAUSTED]
 
 
 def _check_clock(events: npt.NDArray[np.int64], prices: npt.NDArray[np.int64]) -> None:

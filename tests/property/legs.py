@@ -111,14 +111,22 @@ def with_little_memory() -> dict[str, list[int]]:
     where it left its arrays, which shows only while bounds are checked.
     """
     from perfmodel import abi
-    from perfmodel.constants import PMD_BYTES
-    from perfmodel.kernels.engine import run_all
+    from perfmodel.constants import N_MAPPING, PMD_BYTES
+    from perfmodel.kernels.layout import N_COUNTS, SPARE_FOLIOS, SPARE_ROWS
+    from perfmodel.models.simulated import run_steps
     from perfmodel.specs.catalog import load_machine, load_policy, load_scenario, names
     from perfmodel.specs.device import DeviceKind
     from perfmodel.specs.scenario import SwapSpace
 
     machine = load_machine("amd-zen3")
     columns = abi.tlb_columns(machine)
+
+    def run(record: Any, steps: Any, sizes: Any) -> tuple[bool, Any, Any]:
+        counts = np.zeros((len(steps), N_COUNTS), dtype=np.int64)
+        mapping = np.zeros(N_MAPPING, dtype=np.int64)
+        fits = run_steps(record, steps, sizes, columns, counts, mapping)
+        return fits, counts, mapping
+
     found = {}
     for name in names("scenario"):
         scenario = load_scenario(name)
@@ -127,19 +135,19 @@ def with_little_memory() -> dict[str, list[int]]:
         steps = abi.pack_steps(scenario.steps)
         for kind, entry in ((DeviceKind.ZRAM, "pmd"), (DeviceKind.DISK, "mthp-64k")):
             policy = load_policy(entry)
-            parameters = abi.pack_parameters(scenario, machine, policy, kind, range(1))
+            record = abi.pack_parameters(scenario, machine, policy, kind, range(1))[0]
             sizes = abi.state_sizes(scenario, scenario.processes, 1 << 40)
-            whole = run_all(parameters, steps, sizes, columns)
-            assert not whole[2].any()
-            for folios, rows in ((10, 3), (2048, 5), (2048, 64), (8192, 5), (4000, 20)):
-                sizes[5:] = folios, rows
+            whole = run(record, steps, sizes)
+            assert whole[0]
+            for folios, rows in ((0, 0), (4, 0), (1000, 2), (1000, 12), (5000, 12), (5000, 40)):
+                sizes[5:] = SPARE_FOLIOS + folios, SPARE_ROWS + rows
                 try:
-                    small = run_all(parameters, steps, sizes, columns)
-                except (IndexError, SystemError):
+                    small = run(record, steps, sizes)
+                except IndexError:
                     outcome = [-1, -1]
                 else:
-                    same = all((a == b).all() for a, b in zip(small[:2], whole[:2], strict=True))
-                    outcome = [int(small[2][0] != 0), int(same)]
+                    same = all((a == b).all() for a, b in zip(small[1:], whole[1:], strict=True))
+                    outcome = [int(not small[0]), int(same)]
                 found[f"{name} {kind} {entry} {folios} {rows}"] = outcome
     return found
 
@@ -160,10 +168,12 @@ def live_kernels() -> list[int]:
 
 
 def out_of_range_is_an_error() -> dict[str, bool]:
-    """Whether reads past an array's end are caught, in a kernel and below the parallel driver."""
+    """Whether reads past an array's end are caught, in a kernel and deep in the engine."""
     from perfmodel import abi
-    from perfmodel.kernels.engine import run_all
+    from perfmodel.constants import N_MAPPING
+    from perfmodel.kernels.layout import N_COUNTS
     from perfmodel.kernels.touch import touch_pages
+    from perfmodel.models.simulated import run_steps
     from perfmodel.specs.catalog import load_machine, load_policy, load_scenario
     from perfmodel.specs.device import DeviceKind
 
@@ -172,16 +182,18 @@ def out_of_range_is_an_error() -> dict[str, bool]:
         scenario, load_machine("amd-zen3"), load_policy("pte"), DeviceKind.ZRAM, range(1, 2)
     )
     sizes = abi.state_sizes(scenario, 1, 1 << 30)
-    caught = {"kernel": False, "driver": False}
+    steps = abi.pack_steps(scenario.steps)
+    counts = np.zeros((len(steps), N_COUNTS), dtype=np.int64)
+    caught = {"kernel": False, "engine": False}
     try:
         touch_pages(np.zeros(512, dtype=np.int64), 1, np.array([0, 256]))
     except IndexError:
         caught["kernel"] = True
     try:
         # One column, where the machine's STLB needs 2048.
-        run_all(parameters, abi.pack_steps(scenario.steps), sizes, 1)
-    except (IndexError, SystemError):  # numba hands on errors of parallel code only indirectly
-        caught["driver"] = True
+        run_steps(parameters[0], steps, sizes, 1, counts, np.zeros(N_MAPPING, dtype=np.int64))
+    except IndexError:
+        caught["engine"] = True
     return caught
 
 

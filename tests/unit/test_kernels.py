@@ -17,7 +17,7 @@ from perfmodel.constants import (
     RegionState,
 )
 from perfmodel.kernels import _jit, layout
-from perfmodel.kernels.engine import describe_mapping, run_all
+from perfmodel.kernels.engine import describe_mapping
 from perfmodel.kernels.tlb import flush, forget_huge, forget_pages, translate
 from perfmodel.kernels.touch import reference_loop, touch_pages, write_pages, write_regions
 from perfmodel.models.simulated import count_events
@@ -144,17 +144,13 @@ def test_mapping_is_described_range_by_range(lazy, tables):
 def test_runs_of_one_call_do_not_touch_each_other():
     scenario, machine = load_scenario("thp-roundtrip"), load_machine("amd-zen3")
     policy = load_policy("pmd", order9_failure=0.5)
-    steps, columns = abi.pack_steps(scenario.steps), abi.tlb_columns(machine)
-    sizes = abi.state_sizes(scenario, 1, 1 << 26)
 
     def run(seeds):
-        parameters = abi.pack_parameters(scenario, machine, policy, DeviceKind.ZRAM, seeds)
-        return run_all(parameters, steps, sizes, columns)
+        return count_events(scenario, machine, policy, DeviceKind.ZRAM, seeds)
 
     together = run(range(6))
     assert together[0].shape == (6, 4, layout.N_COUNTS)
     assert together[1].shape == (6, N_MAPPING)
-    assert together[2].tolist() == [0] * 6
     for seed in range(6):
         for one, all_runs in zip(run(range(seed, seed + 1)), together, strict=True):
             assert (one[0] == all_runs[seed]).all()
@@ -162,20 +158,15 @@ def test_runs_of_one_call_do_not_touch_each_other():
     assert len(np.unique(together[1], axis=0)) > 1
 
 
-def test_a_run_does_not_depend_on_how_many_run_at_once():
+@pytest.mark.parametrize("processors", [1, 2, 7])
+def test_a_run_does_not_depend_on_how_many_run_at_once(monkeypatch, processors):
     scenario, machine = load_scenario("fallback-no-order-9-page"), load_machine("amd-zen3")
     policy = load_policy("pmd", order9_failure=0.5)
-    before = numba.get_num_threads()
-    counted = []
-    try:
-        for threads in sorted({1, before}):
-            numba.set_num_threads(threads)
-            counted.append(count_events(scenario, machine, policy, DeviceKind.ZRAM, range(8)))
-    finally:
-        numba.set_num_threads(before)
-    for counts, mapping in counted[1:]:
-        assert (counts == counted[0][0]).all()
-        assert (mapping == counted[0][1]).all()
+    expected = count_events(scenario, machine, policy, DeviceKind.ZRAM, range(8))
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(processors)))
+    counted = count_events(scenario, machine, policy, DeviceKind.ZRAM, range(8))
+    for one, other in zip(counted, expected, strict=True):
+        assert (one == other).all()
 
 
 # What the live runner does to memory
@@ -294,13 +285,22 @@ def test_with_bounds_checks_the_results_are_the_same(in_process, part, checked_l
 
 
 def test_the_bounds_checks_were_on(checked_leg):
-    assert checked_leg["out_of_range"] == {"kernel": True, "driver": True}
+    assert checked_leg["out_of_range"] == {"kernel": True, "engine": True}
 
 
 def test_every_kernel_has_one_specialisation(checked_leg):
     # Scenarios, entries and contents enter as data, so none of them compiles anything again. Inner
     # and inlined kernels count, too.
     counts = checked_leg["signatures"]
-    for name in ("engine.run_all", "engine.run_step", "tlb.translate", "slots.take_row"):
+    for name in ("engine.prepare", "engine.run_step", "tlb.translate", "slots.take_row"):
         assert f"perfmodel.kernels.{name}" in counts
     assert {name: count for name, count in counts.items() if count != 1} == {}
+
+
+def test_a_run_that_outgrows_its_memory_says_so_and_stays_within(checked_leg, cache):
+    assert checked_leg["signatures"]
+    outcomes = legs.run_leg("little_memory", cache=cache, NUMBA_BOUNDSCHECK="1")["little_memory"]
+    # Either it says that its counts are worth nothing, or they are the right ones.
+    wrong = {name: outcome for name, outcome in outcomes.items() if 1 not in outcome}
+    assert wrong == {}
+    assert {exhausted for exhausted, _ in outcomes.values()} == {0, 1}

@@ -403,7 +403,7 @@ def test_a_scenario_too_large_for_memory_is_refused_before_anything_is_allocated
     def allocate(*arguments):
         raise AssertionError("the engine was started")
 
-    monkeypatch.setattr("perfmodel.kernels.engine.run_all", allocate)
+    monkeypatch.setattr("perfmodel.models.simulated.fresh_memory", allocate)
     with_memory(monkeypatch, 1 << 30)
     huge = attrs.evolve(ONE_RANGE, region=Region(1 << 47, PageContent.HALF_RANDOM))
     with pytest.raises(CapabilityError) as caught:
