@@ -26,7 +26,9 @@ def say_if_compiling() -> None:
 
     from perfmodel.kernels._jit import CACHE_FOLDER
 
-    if config.DISABLE_JIT or (CACHE_FOLDER and any(CACHE_FOLDER.glob("*/engine.run_step-*.nbc"))):
+    if config.DISABLE_JIT or (  # type: ignore[attr-defined]
+        CACHE_FOLDER and any(CACHE_FOLDER.glob("*/engine.run_step-*.nbc"))
+    ):
         return
     how_often = (
         "this once" if CACHE_FOLDER else "every time, for want of a cache folder of your own,"
