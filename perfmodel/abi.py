@@ -184,7 +184,7 @@ class TlbGeometry(NamedTuple):
 
 
 def tlb_geometry(translation: Translation, level: int) -> TlbGeometry:
-    """One level, reduced to what the engine knows: 4 KiB and 2 MiB pages, and no stores of their own.
+    """One level, reduced to what the engine knows: loads of 4 KiB and 2 MiB pages.
 
     The arrays that loads look up and that hold a page size count as one with all their entries and
     the ways of the largest. Both sizes compete only where they may stand in the very same arrays.

@@ -44,7 +44,7 @@ def processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> Processor:
         return -1
 
     return Processor(
-        vendor=fields.get("vendor_id", fields.get("CPU implementer", "")),
+        vendor=fields.get("vendor_id") or fields.get("CPU implementer", ""),
         family=number("cpu family", "CPU architecture"),
         model=number("model", "CPU part"),
         name=fields.get("model name", ""),
