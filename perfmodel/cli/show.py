@@ -148,7 +148,19 @@ def _lines(spec: Any, indent: str = "") -> Iterator[str]:
         elif isinstance(value, tuple):
             yield from _members(name, value, indent)
         else:
-            yield f"{indent + name:{_NAMES}s} {value}"
+            yield from _text(name, str(value), indent)
+
+
+def _text(name: str, text: str, indent: str) -> Iterator[str]:
+    """A text beside its name."""
+    lead, margin = f"{indent + name:{_NAMES}s} ", " " * (_NAMES + 1)
+    yield from _wrapped(text, lead, margin) or [lead.rstrip()]
+
+
+def _wrapped(text: str, lead: str, margin: str) -> list[str]:
+    return textwrap.wrap(
+        text, _WIDTH, initial_indent=lead, subsequent_indent=margin, break_on_hyphens=False
+    )
 
 
 def _number(name: str, quantity: Quantity, indent: str) -> Iterator[str]:
@@ -163,19 +175,17 @@ def _number(name: str, quantity: Quantity, indent: str) -> Iterator[str]:
     unit = "" if quantity.unit in ("1", "byte") else f" {quantity.unit}"
     yield f"{indent + name:{_NAMES}s} {number + unit:26s} {quantity.how}"
     margin = indent + " " * 4
-    yield from textwrap.wrap(
-        quantity.source, _WIDTH, initial_indent=margin, subsequent_indent=margin
-    )
+    yield from _wrapped(quantity.source, margin, margin)
 
 
 def _members(name: str, members: tuple[Any, ...], indent: str) -> Iterator[str]:
     """A list: a block for each member that holds numbers, a line for each other one."""
-    if all(not attrs.has(type(member)) for member in members):
-        yield f"{indent + name:{_NAMES}s} {', '.join(map(str, members))}"
+    if not any(attrs.has(type(member)) or " " in str(member) for member in members):
+        yield from _text(name, ", ".join(map(str, members)), indent)
         return
     for index, member in enumerate(members):
         if next(_quantities(member), None) is None:
-            yield f"{indent + name:{_NAMES}s} {_short(member)}"
+            yield from _text(name, _short(member), indent)
         else:
             yield f"{indent}{name}[{index}]"
             yield from _lines(member, indent + "  ")
@@ -189,7 +199,10 @@ def _short(value: Any) -> str:
         for attribute in attrs.fields(type(value))
         if not _is_default(attribute, getattr(value, attribute.name))
     )
-    return ", ".join(f"{name} {inner}" for name, inner in pairs)
+    return ", ".join(
+        f"{name} {' '.join(map(str, inner)) if isinstance(inner, tuple) else inner}"
+        for name, inner in pairs
+    )
 
 
 def _is_default(attribute: attrs.Attribute[Any], value: Any) -> bool:

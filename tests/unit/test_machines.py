@@ -201,13 +201,13 @@ def test_no_processor_has_two_machines():
 def test_show_says_every_number_and_sums_up(capsys, name):
     show(name)
     lines = capsys.readouterr().out.splitlines()
-    assert all(len(line) <= 100 for line in lines if not line.startswith("description"))
+    assert all(len(line) <= 100 for line in lines)
     found = dict(quantities(load_machine(name)))
     known = {how: sum(quantity.how is how for quantity in found.values()) for how in How}
     summary = f"{len(found)} numbers: " + ", ".join(f"{known[how]} {how}" for how in How)
     shown = lines[: lines.index(summary)]
     for how in How:
-        assert sum(line.endswith(f" {how}") for line in shown) == known[how]
+        assert sum(line.endswith(f"  {how}") for line in shown) == known[how]
     gaps = [line.strip() for line in lines[lines.index(summary) + 2 :]]
     assert gaps == [
         path.lstrip(".")
