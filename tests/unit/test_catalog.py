@@ -249,6 +249,14 @@ def test_shipped_kernel_costs_are_complete(name):
         assert quantity.spread > 0, path
 
 
+def test_costs_on_arm64_are_those_on_x86_less_sure():
+    x86, arm64 = (dict(quantities(load_kernel_costs(f"linux-6.18-{a}"))) for a in ("x86", "arm64"))
+    for path, quantity in x86.items():
+        assert arm64[path].value == quantity.value, path
+        assert quantity.spread < arm64[path].spread <= quantity.value, path
+        assert arm64[path].source.startswith("nothing published for arm64; as "), path
+
+
 def test_a_machine_takes_the_costs_that_it_does_not_say_itself(tmp_path):
     shared = load_kernel_costs("linux-6.18-x86")
     assert load_machine(write_machine(tmp_path, kernel=None)).kernel == shared

@@ -7,10 +7,12 @@ import pytest
 
 from perfmodel.abi import tlb_geometry
 from perfmodel.cli.show import show
+from perfmodel.models.simulated import simulate
 from perfmodel.specs.catalog import default_machine, load_machine, names
 from perfmodel.specs.quantity import How
 from perfmodel.specs.translation import Replacement
 from tests.property.helpers import to_table
+from tests.unit.arms import ONE_RANGE
 from tests.unit.test_catalog import quantities
 
 # Level, page sizes, accesses, entries, ways: what CPUID and Arm's documents say.
@@ -193,6 +195,17 @@ def test_no_processor_has_two_machines():
     ]
     assert len(set(claimed)) == len(claimed)
     assert {row[:3] for row in PROCESSORS} <= set(claimed)
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_every_machine_can_be_simulated(name):
+    times = [
+        simulate(ONE_RANGE, name, device="zram-lz4", entry=entry, draws=20).step("touch").elapsed_ns
+        for entry in ("pte", "pmd")
+    ]
+    # 512 faults cost more than one, however the numbers of a CPU turn out.
+    assert times[0] > 512 * load_machine(name).kernel.fault_ns.value
+    assert times[0] > times[1] > 0
 
 
 # What is shown
