@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import IntEnum
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -36,11 +37,12 @@ from perfmodel.kernels.layout import (
     SPARE_ROWS,
 )
 from perfmodel.specs.device import DeviceKind, SwapDevice
-from perfmodel.specs.machine import Machine, TlbLevel
+from perfmodel.specs.machine import Machine
 from perfmodel.specs.policy import Policy
 from perfmodel.specs.quantity import Quantity
 from perfmodel.specs.scenario import Scenario
 from perfmodel.specs.step import Racing, Step
+from perfmodel.specs.translation import Accesses, PageSize, Translation
 
 _TLB_FIELDS = (
     *(
@@ -116,7 +118,7 @@ PRICES: dict[Event, tuple[str, str]] = {
     Event.WRITE_PAGE: ("cpu.write_page_ns", "clear_and_copy"),
     Event.ACCESS_CACHED: ("cpu.cached_access_ns", "data_access"),
     Event.ACCESS_MEMORY: ("cpu.memory_access_ns", "data_access"),
-    Event.STLB_HIT: ("cpu.stlb_hit_ns", "tlb_misses"),
+    Event.STLB_HIT: ("translation.stlb_hit_ns", "tlb_misses"),
     Event.WALK_PTE: ("cpu.walk_pte_ns", "tlb_misses"),
     Event.WALK_PMD: ("cpu.walk_pmd_ns", "tlb_misses"),
     Event.SYSTEM_CALL: ("kernel.system_call_ns", "system_call"),
@@ -163,7 +165,12 @@ BREAKDOWN_PARTS = (
 
 def event_quantities(machine: Machine, device: SwapDevice) -> list[Quantity]:
     """The price of every event, in the order of `Event`."""
-    owners = {"kernel": machine.kernel, "cpu": machine.cpu, "device": device}
+    owners = {
+        "kernel": machine.kernel,
+        "cpu": machine.cpu,
+        "translation": machine.translation,
+        "device": device,
+    }
     quantities = []
     for event in Event:
         owner, _, name = PRICES[event][0].partition(".")
@@ -176,13 +183,43 @@ def picoseconds(nanoseconds: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
     return np.rint(nanoseconds * PICOSECONDS_PER_NANOSECOND).astype(np.int64)
 
 
-def _tlb_fields(name: str, level: TlbLevel) -> dict[str, int]:
-    fields: dict[str, int] = {f"{name}_shared": int(level.shared)}
-    for size in ("4k", "2m"):
-        ways = int(getattr(level, f"ways_{size}").value)
-        fields[f"{name}_ways_{size}"] = ways
-        fields[f"{name}_sets_{size}"] = int(getattr(level, f"entries_{size}").value) // ways
-    return fields
+class TlbGeometry(NamedTuple):
+    """One TLB level as the engine knows it; a shared level has one array for both page sizes."""
+
+    shared: bool
+    sets_4k: int
+    ways_4k: int
+    sets_2m: int
+    ways_2m: int
+
+
+def tlb_geometry(translation: Translation, level: int) -> TlbGeometry:
+    """One level, reduced to what the engine knows: loads of 4 KiB and 2 MiB pages.
+
+    The arrays that loads look up and that hold a page size count as one with all their entries and
+    the ways of the largest. Both sizes compete only where they may stand in the very same arrays.
+    Where 2 MiB pages may use some of the arrays of 4 KiB pages (half of the STLB on Intel since Ice
+    Lake), the engine gives each size what it could have alone.
+    """
+    arrays = {
+        size: [
+            tlb
+            for tlb in translation.tlbs
+            if tlb.level == level
+            and tlb.accesses in (Accesses.ALL, Accesses.LOADS)
+            and size in tlb.page_sizes
+        ]
+        for size in (PageSize.SIZE_4K, PageSize.SIZE_2M)
+    }
+    shape = []
+    for found in arrays.values():
+        ways = int(max(found, key=lambda tlb: tlb.entries.value).ways.value)
+        shape += [sum(int(tlb.entries.value) for tlb in found) // ways, ways]
+    return TlbGeometry(arrays[PageSize.SIZE_4K] == arrays[PageSize.SIZE_2M], *shape)
+
+
+def _tlb_fields(name: str, geometry: TlbGeometry) -> dict[str, int]:
+    return {f"{name}_{field}": int(value) for field, value in geometry._asdict().items()}
 
 
 def pack_parameters(
@@ -208,8 +245,8 @@ def pack_parameters(
         "vma_readahead": int(settings.vma_readahead),
         "synchronous": int(device.synchronous),
         "block_device": int(device.block_device),
-        **_tlb_fields("l1", machine.cpu.l1_tlb),
-        **_tlb_fields("stlb", machine.cpu.stlb),
+        **_tlb_fields("l1", tlb_geometry(machine.translation, 1)),
+        **_tlb_fields("stlb", tlb_geometry(machine.translation, 2)),
     }
     records = np.zeros(len(seeds), dtype=PARAMETERS)
     for name, value in fields.items():
@@ -220,9 +257,11 @@ def pack_parameters(
 
 def tlb_columns(machine: Machine) -> int:
     """Entries of the largest TLB level."""
-    levels = (machine.cpu.l1_tlb, machine.cpu.stlb)
+    levels = [tlb_geometry(machine.translation, level) for level in (1, 2)]
     return max(
-        int(quantity.value) for level in levels for quantity in (level.entries_4k, level.entries_2m)
+        sets * ways
+        for level in levels
+        for sets, ways in ((level.sets_4k, level.ways_4k), (level.sets_2m, level.ways_2m))
     )
 
 

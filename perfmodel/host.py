@@ -13,7 +13,11 @@ import attrs
 
 @attrs.frozen
 class Processor:
-    """A processor as /proc/cpuinfo identifies it; all empty where that file says nothing."""
+    """A processor as /proc/cpuinfo identifies it; all empty where that file says nothing.
+
+    On arm64 that file has an implementer's number (``0x41``) for the vendor, the architecture for
+    the family and the part for the model.
+    """
 
     vendor: str = ""
     family: int = -1
@@ -33,13 +37,16 @@ def processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> Processor:
         re.findall(r"^([^\t:\n]+?)\s*: ?(.*)$", text.split("\n\n")[0], flags=re.MULTILINE)
     )
 
-    def number(key: str) -> int:
-        return int(fields[key]) if fields.get(key, "").isdecimal() else -1
+    def number(*keys: str) -> int:
+        for key in keys:
+            if re.fullmatch(r"[0-9]{1,9}|0x[0-9a-fA-F]{1,8}", fields.get(key, "")):
+                return int(fields[key], 16 if fields[key].startswith("0x") else 10)
+        return -1
 
     return Processor(
-        vendor=fields.get("vendor_id", ""),
-        family=number("cpu family"),
-        model=number("model"),
+        vendor=fields.get("vendor_id") or fields.get("CPU implementer", ""),
+        family=number("cpu family", "CPU architecture"),
+        model=number("model", "CPU part"),
         name=fields.get("model name", ""),
         guest="hypervisor" in fields.get("flags", "").split(),
     )

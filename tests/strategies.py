@@ -23,7 +23,6 @@ from perfmodel.specs.machine import (
     HostMatch,
     KernelCosts,
     Machine,
-    TlbLevel,
 )
 from perfmodel.specs.policy import MTHP_SIZES_KIB, SIMULATED_ENTRIES, Policy, mthp_order
 from perfmodel.specs.quantity import How, Quantity
@@ -36,6 +35,17 @@ from perfmodel.specs.scenario import (
     Zswap,
 )
 from perfmodel.specs.step import Racing, Step, StepAction
+from perfmodel.specs.translation import (
+    Accesses,
+    Cache,
+    PageSize,
+    Replacement,
+    Shootdown,
+    Tlb,
+    Translation,
+    Walk,
+    WalkCache,
+)
 
 texts = st.text(
     st.characters(codec="utf-8", exclude_categories=("Cs",)), min_size=1, max_size=12
@@ -74,23 +84,95 @@ def count(value: int) -> Quantity:
     return Quantity(float(value), 0.0, "1", "test", How.ASSUMED)
 
 
-@st.composite
-def tlb_levels(draw: st.DrawFn, most_sets: int = 7, most_ways: int = 5) -> TlbLevel:
-    """Small geometries; odd numbers of sets count as much as powers of two."""
-    sets, ways = st.integers(1, most_sets), st.integers(1, most_ways)
-    shared = draw(st.booleans())
-    sets_4k, ways_4k = draw(sets), draw(ways)
-    sets_2m, ways_2m = (sets_4k, ways_4k) if shared else (draw(sets), draw(ways))
-    return TlbLevel(
-        shared=shared,
-        entries_4k=count(sets_4k * ways_4k),
-        ways_4k=count(ways_4k),
-        entries_2m=count(sets_2m * ways_2m),
-        ways_2m=count(ways_2m),
+def tlb_arrays(level: int, shared: bool, sizes: list[tuple[int, int]]) -> tuple[Tlb, ...]:
+    """Arrays of one level from (sets, ways): one for all page sizes, or one for 4 KiB alone."""
+    held = [("4k", "2m", "1g")] if shared else [("4k",), ("2m", "1g")]
+    return tuple(
+        Tlb(
+            name=f"{level} {page_sizes[0]}",
+            level=level,
+            page_sizes=tuple(map(PageSize, page_sizes)),
+            entries=count(sets * ways),
+            ways=count(ways),
+        )
+        for page_sizes, (sets, ways) in zip(held, sizes, strict=True)
     )
 
 
-cpus = _priced(Cpu, l1_tlb=tlb_levels(), stlb=tlb_levels())
+@st.composite
+def tlb_levels(
+    draw: st.DrawFn, level: int, most_sets: int = 7, most_ways: int = 5
+) -> tuple[Tlb, ...]:
+    """Small geometries; odd numbers of sets count as much as powers of two."""
+    shared = draw(st.booleans())
+    size = st.tuples(st.integers(1, most_sets), st.integers(1, most_ways))
+    return tlb_arrays(level, shared, [draw(size) for _ in range(1 if shared else 2)])
+
+
+@st.composite
+def tlbs(draw: st.DrawFn, level: int, name: str) -> Tlb:
+    """One array that holds all page sizes."""
+    replacement = draw(st.sampled_from(Replacement))
+    ways = draw(st.sampled_from((1, 2, 4)) if replacement is not Replacement.LRU else st.just(3))
+    return Tlb(
+        name=name,
+        level=level,
+        page_sizes=tuple(draw(st.permutations(list(PageSize)))),
+        entries=count(ways * draw(st.integers(1, 9))),
+        ways=count(ways),
+        accesses=draw(st.sampled_from(Accesses)),
+        replacement=replacement,
+        coalesced_pages=draw(st.sampled_from((1, 2, 4, 8, 16))),
+    )
+
+
+@st.composite
+def walk_caches(draw: st.DrawFn, level: int = 2) -> WalkCache:
+    ways = draw(st.integers(1, 4))
+    return WalkCache(level=level, entries=count(ways * draw(st.integers(1, 9))), ways=count(ways))
+
+
+@st.composite
+def walks(draw: st.DrawFn) -> Walk:
+    levels = draw(st.integers(4, 5))
+    held = draw(st.lists(st.integers(2, levels), max_size=4, unique=True))
+    return Walk(
+        levels=levels,
+        walkers=count(draw(st.integers(1, 8))),
+        caches=tuple(draw(walk_caches(level)) for level in held),
+        nested_entries=count(32),
+        nested_ways=count(draw(st.sampled_from((1, 4, 32)))),
+    )
+
+
+@st.composite
+def caches(draw: st.DrawFn, name: str = "L1") -> Cache:
+    ways = draw(st.integers(1, 16))
+    size = Quantity(64.0 * 64 * ways * draw(st.integers(1, 99)), 0.0, "byte", "test", How.ASSUMED)
+    return Cache(name=name, size_bytes=size, ways=count(ways), latency_ns=draw(quantities()))
+
+
+shootdowns = _priced(
+    Shootdown,
+    full_flush_ceiling=quantities("1", minimum=1, maximum=1000, whole=True),
+    broadcast=st.booleans(),
+)
+
+
+@st.composite
+def translations(draw: st.DrawFn) -> Translation:
+    extra = draw(st.lists(tlbs(1, "extra") | tlbs(2, "extra"), max_size=1))
+    return Translation(
+        stlb_hit_ns=draw(quantities()),
+        tlbs=(*draw(tlb_levels(1)), *draw(tlb_levels(2)), *extra),
+        walk=draw(walks()),
+        caches=tuple(draw(caches(f"L{i}")) for i in range(1, draw(st.integers(2, 4)))),
+        dram_ns=draw(quantities()),
+        shootdown=draw(shootdowns),
+    )
+
+
+cpus = _priced(Cpu)
 kernel_costs = _priced(KernelCosts)
 device_kinds = st.sampled_from(DeviceKind)
 devices = device_kinds.flatmap(
@@ -138,6 +220,7 @@ machines = st.builds(
     name=names,
     description=texts,
     cpu=cpus,
+    translation=translations(),
     kernel=kernel_costs,
     matches=st.lists(host_matches, max_size=2).map(tuple),
     devices=st.dictionaries(names, devices, max_size=1),
@@ -307,7 +390,12 @@ def plain_scenarios(draw: st.DrawFn, most_steps: int = 6) -> Scenario:
 FOR_CLASS: dict[type, st.SearchStrategy[Any]] = {
     Quantity: quantities(),
     SwapDevice: devices,
-    TlbLevel: tlb_levels(),
+    Tlb: tlbs(1, "array"),
+    WalkCache: walk_caches(),
+    Walk: walks(),
+    Cache: caches(),
+    Shootdown: shootdowns,
+    Translation: translations(),
     Cpu: cpus,
     KernelCosts: kernel_costs,
     HostMatch: host_matches,
@@ -334,10 +422,13 @@ published_machine = load_machine("amd-zen3")
 @st.composite
 def machines_with_small_tlbs(draw: st.DrawFn) -> Machine:
     """A published machine whose TLBs are so small that they overflow in a test."""
-    cpu = attrs.evolve(
-        published_machine.cpu, l1_tlb=draw(tlb_levels(3, 4)), stlb=draw(tlb_levels(9, 4))
-    )
-    return attrs.evolve(published_machine, cpu=cpu)
+    tlbs = (*draw(tlb_levels(1, 3, 4)), *draw(tlb_levels(2, 9, 4)))
+    return with_tlbs(published_machine, tlbs)
+
+
+def with_tlbs(machine: Machine, tlbs: tuple[Tlb, ...]) -> Machine:
+    """The machine with other TLBs."""
+    return attrs.evolve(machine, translation=attrs.evolve(machine.translation, tlbs=tlbs))
 
 
 # Contents of files

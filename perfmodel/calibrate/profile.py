@@ -103,7 +103,12 @@ def _apply(
 ) -> Machine:
     date = max(str(result.provenance.get("started", ""))[:10] for run in runs for result in run)
     source = f"fit to {len(files)} measuring runs of {date}, prior {base.name} and {device.name}"
-    changed: dict[str, dict[str, Any]] = {"kernel": {}, "cpu": {}, "device": {}}
+    changed: dict[str, dict[str, Any]] = {
+        "kernel": {},
+        "cpu": {},
+        "translation": {},
+        "device": {},
+    }
     for event, value, spread in zip(outcome.events, outcome.values, outcome.spreads, strict=True):
         owner, _, field = PRICES[event][0].partition(".")
         changed[owner][field] = Quantity(
@@ -157,6 +162,7 @@ def _apply(
             f"model {host['cpu_model']}, {where}, Linux {host['kernel']}, {date}"
         ),
         cpu=attrs.evolve(base.cpu, **changed["cpu"]),
+        translation=attrs.evolve(base.translation, **changed["translation"]),
         kernel=attrs.evolve(base.kernel, **changed["kernel"]),
         matches=(
             HostMatch(

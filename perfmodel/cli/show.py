@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import textwrap
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Annotated, Any
 
@@ -13,9 +15,12 @@ from perfmodel.cli.common import print_json
 from perfmodel.errors import InputError, Problem
 from perfmodel.specs import catalog
 from perfmodel.specs.io import to_table
-from perfmodel.specs.quantity import Quantity
+from perfmodel.specs.quantity import How, Quantity
+from perfmodel.units import format_bytes
 
 _MECHANISM = "mechanism"
+_WIDTH = 100
+_NAMES = 34
 _LOADERS: dict[str, Callable[[str], Any]] = {
     "machine": catalog.load_machine,
     "device": catalog.load_device,
@@ -40,10 +45,14 @@ def show(name: str | None = None, *, json: Annotated[bool, Parameter(negative=()
         from perfmodel.cli.mechanism import show_mechanism
 
         show_mechanism(json=json)
-    elif json:
-        print_json(to_table(_find(name)))
     else:
-        sys.stdout.write("\n".join(_lines(_find(name))) + "\n")
+        spec = _find(name)
+        found = list(_quantities(spec))
+        if json:
+            print_json(to_table(spec) | ({"summary": _summary(found)} if found else {}))
+        else:
+            lines = [*_lines(spec), *(_summary_lines(found) if found else ())]
+            sys.stdout.write("\n".join(lines) + "\n")
 
 
 def _list(*, json: bool) -> None:
@@ -83,30 +92,103 @@ def _by_path(name: str) -> Any:
     raise min(problems, key=lambda error: len(error.problems))
 
 
+def _quantities(spec: Any, path: str = "") -> Iterator[tuple[str, Quantity]]:
+    """Every number of a spec with its dotted path, as error messages write it."""
+    if isinstance(spec, Quantity):
+        yield path, spec
+    elif isinstance(spec, dict):
+        for key, value in spec.items():
+            yield from _quantities(value, f"{path}.{key}")
+    elif isinstance(spec, tuple):
+        for index, value in enumerate(spec):
+            yield from _quantities(value, f"{path}[{index}]")
+    elif attrs.has(type(spec)):
+        for attribute in attrs.fields(type(spec)):
+            inner = f"{path}.{attribute.name}".lstrip(".")
+            yield from _quantities(getattr(spec, attribute.name), inner)
+
+
+def _summary(found: list[tuple[str, Quantity]]) -> dict[str, Any]:
+    """How many numbers are known how, and which of the translation hardware are assumed."""
+    counts = Counter(quantity.how for _, quantity in found)
+    return {
+        "quantities": {str(how): counts[how] for how in How},
+        "gaps": [
+            path
+            for path, quantity in found
+            if path.startswith("translation.") and quantity.how is How.ASSUMED
+        ],
+    }
+
+
+def _summary_lines(found: list[tuple[str, Quantity]]) -> Iterator[str]:
+    summary = _summary(found)
+    counted = ", ".join(f"{count} {how}" for how, count in summary["quantities"].items())
+    yield ""
+    yield f"{len(found)} numbers: {counted}"
+    if summary["gaps"]:
+        yield f"{len(summary['gaps'])} gaps, numbers of the translation hardware that are assumed:"
+        yield from (f"  {path}" for path in summary["gaps"])
+
+
 def _lines(spec: Any, indent: str = "") -> Iterator[str]:
     for attribute in attrs.fields(type(spec)):
-        value = getattr(spec, attribute.name)
-        if _is_default(attribute, value):
+        name, value = attribute.name, getattr(spec, attribute.name)
+        if _is_default(attribute, value) or value is None or name == "correlation":
             continue
         if isinstance(value, Quantity):
-            spread = f" +- {value.spread:.4g}" if value.spread else ""
-            unit = "" if value.unit == "1" else f" {value.unit}"
-            number = f"{value.value:.4g}{spread}{unit}"
-            yield f"{indent}{attribute.name:30s} {number:24s} {value.how:10s} {value.source}"
+            yield from _number(name, value, indent)
         elif attrs.has(type(value)):
-            yield f"{indent}{attribute.name}"
+            yield f"{indent}{name}"
             yield from _lines(value, indent + "  ")
         elif isinstance(value, dict):
             for key, inner in value.items():
-                yield f"{indent}{attribute.name} {key}"
+                yield f"{indent}{name} {key}"
                 yield from _lines(inner, indent + "  ")
-        elif attribute.name == "correlation":
-            continue
         elif isinstance(value, tuple):
-            for inner in value:
-                yield f"{indent}{attribute.name:30s} {_short(inner)}"
-        elif value is not None:
-            yield f"{indent}{attribute.name:30s} {value}"
+            yield from _members(name, value, indent)
+        else:
+            yield from _text(name, str(value), indent)
+
+
+def _text(name: str, text: str, indent: str) -> Iterator[str]:
+    """A text beside its name."""
+    lead, margin = f"{indent + name:{_NAMES}s} ", " " * (_NAMES + 1)
+    yield from _wrapped(text, lead, margin) or [lead.rstrip()]
+
+
+def _wrapped(text: str, lead: str, margin: str) -> list[str]:
+    return textwrap.wrap(
+        text, _WIDTH, initial_indent=lead, subsequent_indent=margin, break_on_hyphens=False
+    )
+
+
+def _number(name: str, quantity: Quantity, indent: str) -> Iterator[str]:
+    """Value, unit and how it is known, and below it where it comes from."""
+
+    def plain(value: float) -> str:
+        if quantity.unit == "byte":
+            return format_bytes(int(value))
+        return f"{value:.4g}" if value < 1000 else f"{value:.0f}"
+
+    number = plain(quantity.value) + (f" +- {plain(quantity.spread)}" if quantity.spread else "")
+    unit = "" if quantity.unit in ("1", "byte") else f" {quantity.unit}"
+    yield f"{indent + name:{_NAMES}s} {number + unit:26s} {quantity.how}"
+    margin = indent + " " * 4
+    yield from _wrapped(quantity.source, margin, margin)
+
+
+def _members(name: str, members: tuple[Any, ...], indent: str) -> Iterator[str]:
+    """A list: a block for each member that holds numbers, a line for each other one."""
+    if not any(attrs.has(type(member)) or " " in str(member) for member in members):
+        yield from _text(name, ", ".join(map(str, members)), indent)
+        return
+    for index, member in enumerate(members):
+        if next(_quantities(member), None) is None:
+            yield from _text(name, _short(member), indent)
+        else:
+            yield f"{indent}{name}[{index}]"
+            yield from _lines(member, indent + "  ")
 
 
 def _short(value: Any) -> str:
@@ -117,7 +199,10 @@ def _short(value: Any) -> str:
         for attribute in attrs.fields(type(value))
         if not _is_default(attribute, getattr(value, attribute.name))
     )
-    return ", ".join(f"{name} {inner}" for name, inner in pairs)
+    return ", ".join(
+        f"{name} {' '.join(map(str, inner)) if isinstance(inner, tuple) else inner}"
+        for name, inner in pairs
+    )
 
 
 def _is_default(attribute: attrs.Attribute[Any], value: Any) -> bool:

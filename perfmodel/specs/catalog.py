@@ -1,4 +1,8 @@
-"""Finds machines, devices, policies and scenarios by name in what is installed, or by path."""
+"""Finds machines, devices, policies and scenarios by name in what is installed, or by path.
+
+A machine file may take its kernel's costs from an installed table, and say only what differs:
+``kernel_costs = "linux-6.18-x86"`` and single quantities under ``[kernel]``.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,7 @@ import attrs
 from perfmodel.errors import InputError, Problem
 from perfmodel.specs import io
 from perfmodel.specs.device import SwapDevice
-from perfmodel.specs.machine import Machine
+from perfmodel.specs.machine import KernelCosts, Machine
 from perfmodel.specs.policy import ALL_ENTRIES, Policy, check_entry, mthp_order, policy_name
 from perfmodel.specs.scenario import Scenario
 
@@ -37,6 +41,7 @@ _FOLDERS: dict[str, tuple[Path, ...]] = {
         _CHECKOUT / "calibration" / "profiles",
         _PACKAGE / "machines",
     ),
+    "kernel_costs": (_PACKAGE / "kernel_costs",),
     "device": (_PACKAGE / "devices",),
     "policy": (_PACKAGE / "policies",),
     "scenario": (_PACKAGE / "scenarios", _CHECKOUT / "workloads" / "scenarios"),
@@ -44,7 +49,7 @@ _FOLDERS: dict[str, tuple[Path, ...]] = {
 
 
 def names(kind: str) -> dict[str, Path]:
-    """Every installed spec of one kind (``machine``, ``device``, ``policy``, ``scenario``)."""
+    """Every installed spec of one kind: a machine, device, policy, scenario or kernel_costs."""
     found: dict[str, Path] = {}
     for folder in _FOLDERS[kind]:
         for path in sorted(folder.glob("*.toml")):
@@ -63,10 +68,38 @@ def _locate(kind: str, name: str) -> Path:
     return installed[name]
 
 
+def load_kernel_costs(name: str | Path) -> KernelCosts:
+    """A complete table of a kernel's costs by name or path."""
+    path = _locate("kernel_costs", str(name))
+    return io.structure(KernelCosts, io.read_toml(path), str(path))
+
+
+def _with_kernel_costs(table: dict[str, Any], file: str) -> dict[str, Any]:
+    """The machine's table with the installed costs that it names under its own.
+
+    The table stays as it is where it names none, and where its own costs are no table: that is for
+    the spec to refuse.
+    """
+    if "kernel_costs" not in table:
+        return table
+    name, own = table["kernel_costs"], table.get("kernel", {})
+    installed = names("kernel_costs")
+    if not isinstance(name, str) or name not in installed:
+        known = ", ".join(installed) or "none"
+        said = repr(name)[:80] if isinstance(name, str | int | float) else "this"
+        message = f"{said} is no installed table of kernel costs; installed: {known}"
+        raise InputError(Problem(message, file=file, key="kernel_costs"))
+    rest = {key: value for key, value in table.items() if key != "kernel_costs"}
+    if not isinstance(own, dict):
+        return rest
+    return rest | {"kernel": io.to_table(load_kernel_costs(name)) | own}
+
+
 def load_machine(name: str | Path) -> Machine:
     """A machine or fitted profile by name or path."""
     path = _locate("machine", str(name))
-    return io.structure(Machine, io.read_toml(path), str(path))
+    table = _with_kernel_costs(io.read_toml(path), str(path))
+    return io.structure(Machine, table, str(path))
 
 
 def load_device(name: str | Path, machine: Machine | None = None) -> SwapDevice:
@@ -151,7 +184,8 @@ def default_machine(
 ) -> tuple[Machine, bool]:
     """The machine that describes a processor best, and whether it is really that processor's.
 
-    A fitted profile comes before a published machine, and one for this processor before any other.
+    One for this processor comes before any other, then a fitted profile before a published machine,
+    then one of the same vendor.
 
     Parameters
     ----------
@@ -163,12 +197,13 @@ def default_machine(
     candidates = [load_machine(path) for path in names("machine").values()]
     candidates = [machine for machine in candidates if fitted or machine.fit is None]
 
-    def rank(machine: Machine) -> tuple[bool, bool]:
+    def rank(machine: Machine) -> tuple[bool, bool, bool]:
         matches = any(
             match.vendor == vendor and match.family == family and model in match.models
             for match in machine.matches
         )
-        return not matches, machine.fit is None
+        vendors = {match.vendor for match in machine.matches}
+        return not matches, machine.fit is None, vendor not in vendors
 
     best = min(candidates, key=rank)
     return best, not rank(best)[0]

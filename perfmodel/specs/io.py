@@ -191,7 +191,7 @@ def _numbers_hook(length: int) -> Callable[[Any, Any], Any]:
     return hook
 
 
-# A key of a file whose name or form differs from the attribute it becomes.
+# A key of a file whose name or form differs from the attribute it becomes; quantities never do.
 _SPECIAL_KEYS: dict[str, tuple[str, Callable[[Any, Any], Any]]] = {
     "size_bytes": ("size", _structure_size)
 }
@@ -282,10 +282,12 @@ def _problems(error: BaseException, file: str, path: str = "") -> Iterator[Probl
         yield Problem(message, file=file, key=path.rstrip("."))
 
 
+def _key_of(name: str, kind: Any) -> str:
+    return name if kind is Quantity else _SPECIAL_KEYS.get(name, (name,))[0]
+
+
 def _keys_of(kind: type) -> list[str]:
-    return [
-        _SPECIAL_KEYS.get(attribute.name, (attribute.name,))[0] for attribute in attrs.fields(kind)
-    ]
+    return [_key_of(attribute.name, attribute.type) for attribute in attrs.fields(kind)]
 
 
 def _extend(path: str, error: BaseException) -> str:
@@ -293,7 +295,7 @@ def _extend(path: str, error: BaseException) -> str:
         if isinstance(note, AttributeValidationNote):
             if isinstance(error, KeyError):
                 return path
-            return f"{path}{_SPECIAL_KEYS.get(note.name, (note.name,))[0]}."
+            return f"{path}{_key_of(note.name, note.type)}."
         if isinstance(note, IterableValidationNote):
             return f"{path.rstrip('.')}[{note.index}]."
     return path
@@ -305,7 +307,7 @@ def to_table(value: Any) -> Any:
         table = {}
         for attribute in attrs.fields(type(value)):
             inner = getattr(value, attribute.name)
-            if attribute.name in _SPECIAL_KEYS:
+            if attribute.name in _SPECIAL_KEYS and not isinstance(inner, Quantity):
                 table[_SPECIAL_KEYS[attribute.name][0]] = f"{inner} B"
             elif inner is not None:
                 table[attribute.name] = to_table(inner)

@@ -8,55 +8,20 @@ import attrs
 
 from perfmodel.specs.device import SwapDevice
 from perfmodel.specs.quantity import Quantity, quantity, text, tuple_of, whole_number
-
-
-def _sets_are_whole(_: object, attribute: attrs.Attribute[Any], value: TlbLevel) -> None:
-    """Reject a geometry in which the ways do not divide the entries."""
-    if not isinstance(value, TlbLevel):
-        raise ValueError("must be a table that describes a TLB level")
-    for size in ("4k", "2m"):
-        entries = getattr(value, f"entries_{size}").value
-        ways = getattr(value, f"ways_{size}").value
-        if entries % ways:
-            raise ValueError(f"ways_{size} ({ways:g}) must divide entries_{size} ({entries:g})")
-    if value.shared and (value.entries_4k.value, value.ways_4k.value) != (
-        value.entries_2m.value,
-        value.ways_2m.value,
-    ):
-        raise ValueError("a shared level must have the same geometry for 4k and 2m")
-
-
-@attrs.frozen
-class TlbLevel:
-    """One TLB level, exact LRU; `shared` says whether 4 KiB and 2 MiB pages compete in it."""
-
-    shared: bool = attrs.field(validator=attrs.validators.instance_of(bool))
-    entries_4k: Quantity = quantity(
-        "1", "entries for 4 KiB pages", minimum=1, maximum=65536, whole=True
-    )
-    ways_4k: Quantity = quantity(
-        "1", "associativity for 4 KiB pages", minimum=1, maximum=65536, whole=True
-    )
-    entries_2m: Quantity = quantity(
-        "1", "entries for 2 MiB pages", minimum=1, maximum=65536, whole=True
-    )
-    ways_2m: Quantity = quantity(
-        "1", "associativity for 2 MiB pages", minimum=1, maximum=65536, whole=True
-    )
+from perfmodel.specs.translation import Translation
 
 
 @attrs.frozen
 class Cpu:
-    """Translation and memory of one core."""
+    """What walks and memory cost one core, as the program sees it."""
 
-    l1_tlb: TlbLevel = attrs.field(validator=_sets_are_whole)
-    stlb: TlbLevel = attrs.field(validator=_sets_are_whole)
-    stlb_hit_ns: Quantity = quantity("ns", "extra latency of an STLB hit over an L1 hit")
     walk_pte_ns: Quantity = quantity("ns", "exposed latency of a page walk to a PTE")
     walk_pmd_ns: Quantity = quantity("ns", "exposed latency of a page walk to a PMD leaf")
     cached_access_ns: Quantity = quantity("ns", "load of a line that was just brought in")
     memory_access_ns: Quantity = quantity("ns", "load of a line that no private cache holds")
     write_page_ns: Quantity = quantity("ns", "a program's write of one 4 KiB page")
+    clear_2m_ns: Quantity = quantity("ns", "the kernel's clearing of one 2 MiB page")
+    copy_2m_ns: Quantity = quantity("ns", "the kernel's copying of one 2 MiB page")
 
 
 @attrs.frozen
@@ -165,6 +130,7 @@ class Machine:
     name: str = attrs.field(validator=text)
     description: str = attrs.field(validator=text)
     cpu: Cpu = attrs.field(validator=attrs.validators.instance_of(Cpu))
+    translation: Translation = attrs.field(validator=attrs.validators.instance_of(Translation))
     kernel: KernelCosts = attrs.field(validator=attrs.validators.instance_of(KernelCosts))
     matches: tuple[HostMatch, ...] = attrs.field(default=(), validator=tuple_of(HostMatch))
     devices: dict[str, SwapDevice] = attrs.field(

@@ -1,4 +1,8 @@
-"""A CPU's translation hardware: TLBs, page walks, the caches behind them, and shootdown."""
+"""A CPU's translation hardware: TLBs, page walks, the caches behind them, and shootdown.
+
+Nobody publishes how an entry to replace is chosen or which pages are coalesced; a machine file says
+in a comment that `replacement` and `coalesced_pages` are its choice.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +51,7 @@ def _instance(kind: type) -> Any:
     return attrs.validators.instance_of(kind)
 
 
-def _ways_divide(instance: Any, _: object, __: object) -> None:
+def _ways_divide(instance: Tlb | WalkCache) -> None:
     entries, ways = int(instance.entries.value), int(instance.ways.value)
     if entries % ways:
         raise ValueError(f"ways ({ways}) must divide entries ({entries})")
@@ -83,7 +87,7 @@ class Tlb:
     coalesced_pages: int = whole_number(1, 16, default=1)
 
     def __attrs_post_init__(self) -> None:
-        _ways_divide(self, None, None)
+        _ways_divide(self)
         if self.coalesced_pages & (self.coalesced_pages - 1):
             raise ValueError("coalesced_pages must be a power of two")
 
@@ -103,7 +107,7 @@ class WalkCache:
     ways: Quantity = quantity("1", "associativity", minimum=1, maximum=65536, whole=True)
 
     def __attrs_post_init__(self) -> None:
-        _ways_divide(self, None, None)
+        _ways_divide(self)
 
 
 @attrs.frozen(kw_only=True)
@@ -123,6 +127,14 @@ class Walk:
         whole=True,
     )
     nested_ways: Quantity = quantity("1", "its associativity", minimum=1, maximum=65536, whole=True)
+
+    def __attrs_post_init__(self) -> None:
+        held = [cache.level for cache in self.caches]
+        if len(set(held)) < len(held) or max(held, default=0) > self.levels:
+            raise ValueError(f"caches must be of different levels, none above {self.levels}")
+        entries, ways = int(self.nested_entries.value), int(self.nested_ways.value)
+        if entries % ways:
+            raise ValueError(f"nested_ways ({ways}) must divide nested_entries ({entries})")
 
 
 @attrs.frozen(kw_only=True)
@@ -182,6 +194,10 @@ class Translation:
     shootdown: Shootdown = attrs.field(validator=_instance(Shootdown))
 
     def __attrs_post_init__(self) -> None:
+        for kind, members in (("tlbs", self.tlbs), ("caches", self.caches)):
+            names = [member.name for member in members]
+            if len(set(names)) < len(names):
+                raise ValueError(f"two of the {kind} have the same name")
         for level in (1, 2):
             for access in (Accesses.LOADS, Accesses.STORES):
                 held = {

@@ -18,7 +18,10 @@ from perfmodel.specs.machine import Machine
 # Counts depend on the machine in what its TLBs miss alone, and that is not shown.
 _MACHINE = "amd-zen3"
 _FEWEST_DRAWS = 20
-_KERNEL_EVENTS = {event.name.lower() for event in Event if not PRICES[event][0].startswith("cpu.")}
+_HARDWARE = ("cpu.", "translation.")
+_KERNEL_EVENTS = {
+    event.name.lower() for event in Event if not PRICES[event][0].startswith(_HARDWARE)
+}
 _PAGE_TABLE_LOCKS = ("pmd", "pte_table")
 _LOOKS = ("classify_slot", "lookup_slot", "report_page", "visit_pte")
 

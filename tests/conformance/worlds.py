@@ -9,10 +9,10 @@ from typing import Any
 
 import attrs
 
+from perfmodel import abi
 from perfmodel.models.memory import SimulatedMemory
 from perfmodel.specs.catalog import load_machine, load_policy
 from perfmodel.specs.device import DeviceKind
-from perfmodel.specs.machine import TlbLevel
 from perfmodel.specs.policy import Policy
 from perfmodel.specs.scenario import Scenario
 from perfmodel.specs.step import Step
@@ -50,17 +50,6 @@ class Run:
         return list(self.after.values())[-1]
 
 
-def _geometry(level: TlbLevel) -> Geometry:
-    ways_4k, ways_2m = int(level.ways_4k.value), int(level.ways_2m.value)
-    return Geometry(
-        level.shared,
-        int(level.entries_4k.value) // ways_4k,
-        ways_4k,
-        int(level.entries_2m.value) // ways_2m,
-        ways_2m,
-    )
-
-
 def _oracle(scenario: Scenario, policy: Policy, kind: DeviceKind) -> Mechanism:
     settings = scenario.settings
     # No test here draws: something happens always or never.
@@ -68,8 +57,8 @@ def _oracle(scenario: Scenario, policy: Policy, kind: DeviceKind) -> Mechanism:
     return Mechanism(
         regions=scenario.region.count,
         content=scenario.region.content.value,
-        l1=_geometry(MACHINE.cpu.l1_tlb),
-        stlb=_geometry(MACHINE.cpu.stlb),
+        l1=Geometry(*abi.tlb_geometry(MACHINE.translation, 1)),
+        stlb=Geometry(*abi.tlb_geometry(MACHINE.translation, 2)),
         level=policy.swap_entry,
         swapin_order=policy.swapin_order,
         lazy_deposit=policy.lazy_page_table_deposit,

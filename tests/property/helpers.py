@@ -11,7 +11,7 @@ from perfmodel import abi
 from perfmodel.constants import Event, Mapping
 from perfmodel.models.simulated import count_events
 from perfmodel.specs.device import DeviceKind
-from perfmodel.specs.machine import Machine, TlbLevel
+from perfmodel.specs.machine import Machine
 from perfmodel.specs.policy import Policy
 from perfmodel.specs.quantity import Quantity
 from perfmodel.specs.scenario import Scenario
@@ -37,7 +37,7 @@ class Story:
 
 
 def _tlbs(machine: Machine) -> tuple[Geometry, Geometry]:
-    return geometry(machine.cpu.l1_tlb), geometry(machine.cpu.stlb)
+    return geometry(machine, 1), geometry(machine, 2)
 
 
 def run_engine(story: Story) -> tuple[list[Counts], dict[str, int]]:
@@ -98,16 +98,9 @@ def oracle_of(story: Story) -> Mechanism:
     )
 
 
-def geometry(level: TlbLevel) -> Geometry:
-    """A level as the oracle takes it."""
-    ways_4k, ways_2m = int(level.ways_4k.value), int(level.ways_2m.value)
-    return Geometry(
-        shared=level.shared,
-        sets_4k=int(level.entries_4k.value) // ways_4k,
-        ways_4k=ways_4k,
-        sets_2m=int(level.entries_2m.value) // ways_2m,
-        ways_2m=ways_2m,
-    )
+def geometry(machine: Machine, level: int) -> Geometry:
+    """A TLB level as the oracle takes it."""
+    return Geometry(*abi.tlb_geometry(machine.translation, level))
 
 
 def fields_of(step: Step) -> dict[str, Any]:
@@ -161,7 +154,7 @@ def to_table(value: Any) -> Any:
             for field in attrs.fields(type(value))
             if getattr(value, field.name) is not None
         }
-        if "size_bytes" in table:
+        if isinstance(table.get("size_bytes"), int):
             table["size"] = f"{table.pop('size_bytes')} B"
         return table
     if isinstance(value, tuple):

@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 
 from perfmodel.constants import PAGES_PER_PMD, PMD_BYTES
 from perfmodel.specs.device import DeviceKind
-from perfmodel.specs.machine import Machine, TlbLevel
+from perfmodel.specs.machine import Machine
 from perfmodel.specs.policy import Policy
 from perfmodel.specs.scenario import PageContent, Region, Scenario, Settings, SwapSpace, Zswap
 from perfmodel.specs.step import Racing, Step, StepAction
+from perfmodel.specs.translation import Tlb
 from tests.property.helpers import Story
-from tests.strategies import count, published_machine
+from tests.strategies import published_machine, tlb_arrays, with_tlbs
 
 Pick = Callable[[Sequence[Any]], Any]
 
@@ -103,24 +104,13 @@ def _swap_space(pick: Pick) -> SwapSpace:
 def _machine(pick: Pick) -> Machine:
     """A published machine whose TLBs are so small that they overflow in a test."""
 
-    def level(sets: Sequence[int], ways: Sequence[int]) -> TlbLevel:
+    def level(number: int, sets: Sequence[int], ways: Sequence[int]) -> tuple[Tlb, ...]:
         shared = pick((False, True))
         sizes = [(pick(sets), pick(ways)) for _ in range(1 if shared else 2)]
-        (sets_4k, ways_4k), (sets_2m, ways_2m) = sizes[0], sizes[-1]
-        return TlbLevel(
-            shared=shared,
-            entries_4k=count(sets_4k * ways_4k),
-            ways_4k=count(ways_4k),
-            entries_2m=count(sets_2m * ways_2m),
-            ways_2m=count(ways_2m),
-        )
+        return tlb_arrays(number, shared, sizes)
 
-    cpu = attrs.evolve(
-        published_machine.cpu,
-        l1_tlb=level((1, 2, 3), (1, 2, 4)),
-        stlb=level((1, 5, 9, 64), (1, 4)),
-    )
-    return attrs.evolve(published_machine, cpu=cpu)
+    tlbs = (*level(1, (1, 2, 3), (1, 2, 4)), *level(2, (1, 5, 9, 64), (1, 4)))
+    return with_tlbs(published_machine, tlbs)
 
 
 def _with_a_step_more(pick: Pick, palette: Palette, scenario: Scenario, name: str) -> Scenario:

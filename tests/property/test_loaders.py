@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from perfmodel.errors import InputError
 from perfmodel.specs import catalog, io
 from perfmodel.specs.device import SwapDevice
-from perfmodel.specs.machine import Machine
+from perfmodel.specs.machine import KernelCosts, Machine
 from perfmodel.specs.policy import Policy
 from perfmodel.specs.scenario import Scenario
 from tests import strategies
@@ -23,17 +23,20 @@ LOADERS = {
     "machine": catalog.load_machine,
     "device": catalog.load_device,
     "scenario": catalog.load_scenario,
+    "kernel_costs": catalog.load_kernel_costs,
 }
 KINDS: dict[str, type] = {
     "machine": Machine,
     "device": SwapDevice,
     "scenario": Scenario,
     "policy": Policy,
+    "kernel_costs": KernelCosts,
 }
 VALID = {
     "machine": catalog.names("machine")["amd-zen3"],
     "device": catalog.names("device")["zram-lz4"],
     "scenario": catalog.names("scenario")["thp-sparse-touch"],
+    "kernel_costs": catalog.names("kernel_costs")["linux-6.18-x86"],
 }
 
 
@@ -92,6 +95,20 @@ def test_any_json(content, file):
         io.read_json(file)
     except InputError as error:
         assert_clear(error, str(file))
+
+
+@settings(max_examples=100)
+@given(
+    costs=strategies.toml_values | st.sampled_from(sorted(catalog.names("kernel_costs"))),
+    kernel=strategies.toml_values | strategies.toml_tables,
+)
+@example(costs="\0", kernel={})
+@example(costs="a" * 5000, kernel=[])
+@example(costs="../kernel_costs/linux-6.18-x86.toml", kernel={})
+def test_any_costs_of_a_machine(costs, kernel, file):
+    table = tomllib.loads(VALID["machine"].read_text())
+    file.write_text(tomli_w.dumps(table | {"kernel_costs": costs, "kernel": kernel}), "utf-8")
+    assert_spec_or_input_error("machine", file)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -30,8 +30,11 @@ from perfmodel.specs import scenario as specs
 from perfmodel.specs.catalog import load_device, load_machine, load_policy, load_scenario
 from perfmodel.specs.device import DeviceKind
 from perfmodel.specs.step import Racing, Step, StepAction
+from perfmodel.specs.translation import Accesses, PageSize, Tlb
+from tests.strategies import count
 
 ROUND_TRIP = load_scenario("thp-roundtrip")
+GEOMETRY = ("shared", "sets_4k", "ways_4k", "sets_2m", "ways_2m")
 
 
 @pytest.fixture(scope="module")
@@ -84,14 +87,16 @@ def test_every_event_has_a_price_and_a_part(machine):
 def test_every_price_of_a_spec_belongs_to_one_event(machine):
     # A number in a machine file that no event uses would be read by people and by nothing else.
     owners = {"kernel": machine.kernel, "cpu": machine.cpu, "device": load_device("zram-lz4")}
-    in_files = {
+    # The rest of the translation hardware, and these two, are for a simulation of the processor.
+    not_priced = {"cpu.clear_2m_ns", "cpu.copy_2m_ns"}
+    in_files = {"translation.stlb_hit_ns"} | {
         f"{owner}.{field.name}"
         for owner, spec in owners.items()
         for field in attrs.fields(type(spec))
         if field.metadata.get("unit") == "ns"
     }
     used = [price for price, _ in abi.PRICES.values()]
-    assert sorted(used) == sorted(in_files)
+    assert sorted(used) == sorted(in_files - not_priced)
 
 
 def packed(machine, scenario=ROUND_TRIP, policy="pte", device=DeviceKind.ZRAM, seeds=range(1)):
@@ -110,13 +115,10 @@ def test_parameters(machine):
     assert record["swapin_order"] == 4
     assert record["order9_failure_threshold"] == 1 << 30
     assert record["content"] == Content.ZERO
-    levels = {"l1": machine.cpu.l1_tlb, "stlb": machine.cpu.stlb}
-    for name, level in levels.items():
-        assert record[f"{name}_shared"] == level.shared
-        for size in ("4k", "2m"):
-            sets, ways = record[f"{name}_sets_{size}"], record[f"{name}_ways_{size}"]
-            assert ways == getattr(level, f"ways_{size}").value
-            assert sets * ways == getattr(level, f"entries_{size}").value
+    # Sapphire Rapids, loads: 64 entries of 4 ways and 32 of 4; 4 KiB pages may use both halves of
+    # the STLB, 2 MiB pages one, so that they are two arrays for the engine.
+    assert [record[f"l1_{part}"] for part in GEOMETRY] == [0, 16, 4, 8, 4]
+    assert [record[f"stlb_{part}"] for part in GEOMETRY] == [0, 256, 8, 128, 8]
 
 
 @pytest.mark.parametrize(("failure", "threshold"), [(0.0, 0), (1.0, 1 << 32), (0.5, 1 << 31)])
@@ -245,9 +247,44 @@ def test_what_was_counted_is_said_by_name_and_the_rest_is_not():
 
 
 def test_tlb_columns_hold_the_largest_level(machine):
-    levels = (machine.cpu.l1_tlb, machine.cpu.stlb)
-    entries = [getattr(level, f"entries_{size}").value for level in levels for size in ("4k", "2m")]
-    assert abi.tlb_columns(machine) == max(entries)
+    assert abi.tlb_columns(machine) == 2048
+    assert abi.tlb_columns(load_machine("amd-zen5")) == 4096
+
+
+def array(level, sizes, entries, ways, accesses="all"):
+    return Tlb(
+        name=f"{level} {sizes} {accesses}",
+        level=level,
+        page_sizes=tuple(map(PageSize, sizes.split())),
+        entries=count(entries),
+        ways=count(ways),
+        accesses=Accesses(accesses),
+    )
+
+
+BOTH = array(1, "4k 2m 1g", 64, 64)
+
+
+@pytest.mark.parametrize(
+    ("stlb", "geometry"),
+    [
+        ([array(2, "4k 2m", 1536, 12)], (True, 128, 12, 128, 12)),
+        # What only stores or another size use does not count.
+        ([array(2, "4k 2m", 64, 4), array(2, "1g", 16, 4)], (True, 16, 4, 16, 4)),
+        ([array(2, "4k 2m", 64, 4, "loads"), array(2, "4k 2m", 8, 8, "stores")], (True, 16, 4) * 2),
+        ([array(2, "4k", 64, 4), array(2, "2m", 32, 8)], (False, 16, 4, 4, 8)),
+        # Two arrays for both sizes, and two of which 2 MiB pages may use one.
+        ([array(2, "4k 2m", 64, 4), array(2, "2m 4k", 64, 8, "loads")], (True, 32, 4, 32, 4)),
+        ([array(2, "4k 2m", 64, 4), array(2, "4k 1g", 128, 8)], (False, 24, 8, 16, 4)),
+        # An incomplete set does not exist.
+        ([array(2, "4k 2m", 2, 2), array(2, "4k", 9, 3)], (False, 3, 3, 1, 2)),
+    ],
+)
+def test_tlb_arrays_as_the_engine_knows_them(machine, stlb, geometry):
+    geometry = geometry[:3] + geometry[-2:]
+    translation = attrs.evolve(machine.translation, tlbs=(BOTH, *stlb))
+    assert abi.tlb_geometry(translation, 1) == (True, 1, 64, 1, 64)
+    assert abi.tlb_geometry(translation, 2) == geometry
 
 
 def test_times_are_whole_picoseconds():

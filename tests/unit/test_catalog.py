@@ -1,15 +1,20 @@
 """Every shipped file loads and says where its numbers come from; names, paths and parameters."""
 
+import tomllib
+
 import attrs
 import pytest
 import tomli_w
 
+from perfmodel.abi import tlb_geometry
 from perfmodel.calibrate.profile import fit_scenarios
 from perfmodel.calibrate.validate import find_scenarios, is_round_trip
 from perfmodel.errors import InputError
+from perfmodel.specs import catalog
 from perfmodel.specs.catalog import (
     default_machine,
     load_device,
+    load_kernel_costs,
     load_machine,
     load_policy,
     load_scenario,
@@ -78,19 +83,9 @@ def test_every_shipped_number_has_a_source_and_says_how_it_is_known(kind, name):
 
 @pytest.mark.parametrize("name", names("machine"))
 def test_shipped_tlbs_can_be_built(name):
-    cpu = load_machine(name).cpu
-    for level in (cpu.l1_tlb, cpu.stlb):
-        small, huge = (
-            (
-                int(getattr(level, f"entries_{size}").value),
-                int(getattr(level, f"ways_{size}").value),
-            )
-            for size in ("4k", "2m")
-        )
-        geometry = Geometry(
-            level.shared, small[0] // small[1], small[1], huge[0] // huge[1], huge[1]
-        )
-        assert Tlb(geometry, geometry).access(0, huge=True) == "walk"
+    translation = load_machine(name).translation
+    levels = [Geometry(*tlb_geometry(translation, level)) for level in (1, 2)]
+    assert Tlb(*levels).access(0, huge=True) == "walk"
 
 
 @pytest.mark.parametrize("entry", MEASURED_ENTRIES)
@@ -233,6 +228,103 @@ def test_a_machine_brings_its_own_devices():
     assert load_device("zram-lz4", load_machine("amd-zen3")) == published
 
 
+# Costs of the kernel from a table that machines share
+
+
+def write_machine(folder, name="amd-zen3", **changes):
+    table = tomllib.loads(names("machine")[name].read_text()) | changes
+    path = folder / "machine.toml"
+    path.write_text(tomli_w.dumps({k: v for k, v in table.items() if v is not None}), "utf-8")
+    return path
+
+
+@pytest.mark.parametrize("name", names("kernel_costs"))
+def test_shipped_kernel_costs_are_complete(name):
+    costs = load_kernel_costs(name)
+    assert load_kernel_costs(names("kernel_costs")[name]) == costs
+    for path, quantity in quantities(costs):
+        assert quantity.source.strip(), path
+        # What is measured belongs to the machine that it was measured on.
+        assert quantity.how is How.ASSUMED, path
+        assert quantity.spread > 0, path
+
+
+def test_costs_on_arm64_are_those_on_x86_less_sure():
+    x86, arm64 = (dict(quantities(load_kernel_costs(f"linux-6.18-{a}"))) for a in ("x86", "arm64"))
+    for path, quantity in x86.items():
+        assert arm64[path].value == quantity.value, path
+        assert quantity.spread < arm64[path].spread <= quantity.value, path
+        assert arm64[path].source.startswith("nothing published for arm64; as "), path
+
+
+def test_a_machine_takes_the_costs_that_it_does_not_say_itself(tmp_path):
+    shared = load_kernel_costs("linux-6.18-x86")
+    assert load_machine(write_machine(tmp_path, kernel=None)).kernel == shared
+    own = {"value": 0.5, "unit": "us", "spread": 1, "source": "test", "how": "measured"}
+    kernel = load_machine(write_machine(tmp_path, kernel={"fault_ns": own})).kernel
+    assert kernel.fault_ns == Quantity(500.0, 1000.0, "ns", "test", How.MEASURED)
+    assert attrs.evolve(kernel, fault_ns=shared.fault_ns) == shared
+
+
+def test_a_machine_may_say_all_costs_itself(tmp_path):
+    costs = to_table(load_kernel_costs("linux-6.18-arm64"))
+    path = write_machine(tmp_path, kernel_costs=None, kernel=costs)
+    assert load_machine(path).kernel == load_kernel_costs("linux-6.18-arm64")
+
+
+@pytest.mark.parametrize(
+    ("changes", "key", "message"),
+    [
+        ({"kernel_costs": "linux"}, "kernel_costs", "'linux' is no installed table of kernel"),
+        ({"kernel_costs": "linux"}, "kernel_costs", "linux-6.18-arm64, linux-6.18-x86"),
+        ({"kernel_costs": ""}, "kernel_costs", "is no installed table"),
+        ({"kernel_costs": "../x"}, "kernel_costs", "is no installed table"),
+        ({"kernel_costs": 3}, "kernel_costs", "3 is no installed table"),
+        ({"kernel_costs": ["linux-6.18-x86"]}, "kernel_costs", "this is no installed table"),
+        ({"kernel": 3}, "kernel", "must be a table, not 3"),
+        ({"kernel": {"page_fault_ns": 3}}, "kernel.page_fault_ns", "is not known here"),
+        ({"kernel": {"fault_ns": 3}}, "kernel.fault_ns", "must be a table {value, unit"),
+        ({"kernel": {"fault_ns": {}}}, "kernel.fault_ns", "value is missing"),
+        ({"kernel_costs": None, "kernel": None}, "kernel", "is missing"),
+    ],
+)
+def test_wrong_costs_of_a_machine(tmp_path, changes, key, message):
+    path = write_machine(tmp_path, **changes)
+    with pytest.raises(InputError) as caught:
+        load_machine(path)
+    (problem,) = caught.value.problems
+    assert (problem.file, problem.key) == (str(path), key)
+    assert message in problem.message
+
+
+def test_costs_that_neither_file_says_are_missing(tmp_path):
+    costs = load_machine("amd-zen3").kernel
+    path = write_machine(
+        tmp_path, kernel_costs=None, kernel={"fault_ns": to_table(costs)["fault_ns"]}
+    )
+    with pytest.raises(InputError) as caught:
+        load_machine(path)
+    missing = {field.name for field in attrs.fields(type(costs))} - {"fault_ns"}
+    assert {problem.key for problem in caught.value.problems} == {f"kernel.{m}" for m in missing}
+
+
+def test_a_wrong_shared_table_names_itself(tmp_path, monkeypatch):
+    table = to_table(load_kernel_costs("linux-6.18-x86"))
+    del table["fault_ns"]
+    table["map_pte_ns"]["how"] = "guessed"
+    (tmp_path / "mine.toml").write_text(tomli_w.dumps(table), "utf-8")
+    monkeypatch.setitem(catalog._FOLDERS, "kernel_costs", (tmp_path,))
+    path = write_machine(tmp_path, kernel_costs="mine", kernel=None)
+    with pytest.raises(InputError) as caught:
+        load_machine(path)
+    assert {(problem.file, problem.key) for problem in caught.value.problems} == {
+        (str(tmp_path / "mine.toml"), "fault_ns"),
+        (str(tmp_path / "mine.toml"), "map_pte_ns"),
+    }
+    with pytest.raises(InputError, match="cannot be read"):
+        load_kernel_costs("missing.toml")
+
+
 # Parameters of scenarios
 
 
@@ -354,6 +446,16 @@ def test_a_profile_of_this_processor_comes_before_its_published_machine(installe
     (folder / "own.toml").write_text(tomli_w.dumps(to_table(own)), encoding="utf-8")
     assert default_machine("AuthenticAMD", 25, 1) == (own, True)
     assert default_machine("AuthenticAMD", 25, 1, fitted=False) == (machine, True)
+
+
+def test_another_machine_of_the_same_vendor_comes_before_a_strangers(installed):
+    machine, profile = installed
+    intel = attrs.evolve(profile, name="intel", fit=None)
+    folder = names("machine")["amd-zen3"].parent
+    (folder / "intel.toml").write_text(tomli_w.dumps(to_table(intel)), encoding="utf-8")
+    assert default_machine("GenuineIntel", 6, 255, fitted=False) == (intel, False)
+    assert default_machine("AuthenticAMD", 99, 1, fitted=False) == (machine, False)
+    assert default_machine("AuthenticAMD", 99, 1) == (profile, False)
 
 
 @pytest.mark.parametrize(

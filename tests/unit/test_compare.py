@@ -77,6 +77,7 @@ def machine_with(name, value, spread):
     return attrs.evolve(
         MACHINE,
         cpu=only(MACHINE.cpu, name, value, spread),
+        translation=only(MACHINE.translation, name, value, spread),
         kernel=only(MACHINE.kernel, name, value, spread),
     )
 

@@ -31,7 +31,7 @@ def priced(spec, **values):
         if field.metadata.get("unit") == "ns":
             value = values.get(field.name, 0.0)
             changes[field.name] = Quantity(value, 0.0, "ns", "test", How.ASSUMED)
-        elif field.name in ("kernel", "cpu"):
+        elif field.name in ("kernel", "cpu", "translation"):
             changes[field.name] = priced(getattr(spec, field.name), **values)
     return attrs.evolve(spec, **changes)
 

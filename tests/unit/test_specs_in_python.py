@@ -21,6 +21,8 @@ from perfmodel.specs.machine import FitRecord, HostMatch, Machine
 from perfmodel.specs.quantity import How, Quantity
 from perfmodel.specs.scenario import PageContent, Region, Scenario, Settings, SwapSpace, Zswap
 from perfmodel.specs.step import Racing, Step, StepAction
+from perfmodel.specs.translation import Accesses, Replacement
+from tests.property.helpers import to_table
 
 SHIPPED = {
     "machine": names("machine")["amd-zen3"],
@@ -48,6 +50,8 @@ FIT = FitRecord(
     warnings=(),
 )
 OF_ONE = Quantity(1.0, 0.0, "1", "test", How.ASSUMED)
+TRANSLATION = MACHINE.translation
+STLB = TRANSLATION.tlbs[1]
 
 
 WRONG_CHANGES = [
@@ -64,15 +68,54 @@ WRONG_CHANGES = [
     (QUANTITY, {"how": "guessed"}),
     (MACHINE.kernel, {"fault_ns": 500.0}),
     (MACHINE.kernel, {"fault_ns": OF_ONE}),
-    (MACHINE.cpu, {"l1_tlb": None}),
-    (MACHINE.cpu, {"l1_tlb": attrs.evolve(MACHINE.cpu.l1_tlb, entries_4k=OF_ONE)}),
-    (MACHINE.cpu.stlb, {"shared": 1}),
-    (MACHINE.cpu.stlb, {"ways_4k": QUANTITY}),
-    (MACHINE.cpu.stlb, {"ways_4k": attrs.evolve(OF_ONE, value=0.0)}),
-    (MACHINE.cpu.stlb, {"ways_4k": attrs.evolve(OF_ONE, value=1.5)}),
+    (MACHINE, {"translation": None}),
+    (MACHINE, {"translation": MACHINE.cpu}),
+    (TRANSLATION, {"tlbs": ()}),
+    (TRANSLATION, {"tlbs": TRANSLATION.tlbs[0]}),
+    (TRANSLATION, {"tlbs": TRANSLATION.tlbs[:1]}),
+    (TRANSLATION, {"tlbs": TRANSLATION.tlbs[1:]}),
+    (TRANSLATION, {"tlbs": (*TRANSLATION.tlbs, TRANSLATION.tlbs[0])}),
+    (TRANSLATION, {"tlbs": (attrs.evolve(STLB, level=1), *TRANSLATION.tlbs[1:])}),
+    (TRANSLATION, {"tlbs": (attrs.evolve(TRANSLATION.tlbs[0], accesses=Accesses.LOADS), STLB)}),
+    (TRANSLATION, {"caches": ()}),
+    (TRANSLATION, {"caches": (TRANSLATION.caches[0], TRANSLATION.caches[0])}),
+    (TRANSLATION, {"caches": TRANSLATION.caches * 2}),
+    (TRANSLATION, {"dram_ns": OF_ONE}),
+    (TRANSLATION, {"walk": None}),
+    (TRANSLATION, {"shootdown": None}),
+    (STLB, {"name": ""}),
+    (STLB, {"level": 0}),
+    (STLB, {"level": 3}),
+    (STLB, {"page_sizes": ()}),
+    (STLB, {"page_sizes": ("4k",)}),
+    (STLB, {"accesses": "all"}),
+    (STLB, {"replacement": "lru"}),
+    (STLB, {"coalesced_pages": 3}),
+    (STLB, {"coalesced_pages": 32}),
+    (STLB, {"ways": QUANTITY}),
+    (STLB, {"ways": attrs.evolve(OF_ONE, value=0.0)}),
+    (STLB, {"ways": attrs.evolve(OF_ONE, value=1.5)}),
+    (STLB, {"ways": attrs.evolve(OF_ONE, value=7.0)}),
+    (STLB, {"ways": attrs.evolve(OF_ONE, value=4096.0)}),
+    (
+        attrs.evolve(STLB, entries=attrs.evolve(OF_ONE, value=9.0), ways=OF_ONE),
+        {"ways": attrs.evolve(OF_ONE, value=3.0), "replacement": Replacement.TREE_PLRU},
+    ),
     # Beyond the engine's 64-bit words, or its memory.
-    (MACHINE.cpu.stlb, {"entries_4k": attrs.evolve(OF_ONE, value=2.0**70)}),
-    (MACHINE.cpu.stlb, {"entries_4k": attrs.evolve(OF_ONE, value=2.0**40)}),
+    (STLB, {"entries": attrs.evolve(OF_ONE, value=2.0**70)}),
+    (STLB, {"entries": attrs.evolve(OF_ONE, value=2.0**40)}),
+    (TRANSLATION.walk, {"levels": 3}),
+    (TRANSLATION.walk, {"levels": 6}),
+    (TRANSLATION.walk, {"caches": 3}),
+    (TRANSLATION.walk, {"caches": TRANSLATION.walk.caches[:1] * 2}),
+    (TRANSLATION.walk, {"caches": (attrs.evolve(TRANSLATION.walk.caches[0], level=5),)}),
+    (TRANSLATION.walk, {"nested_ways": attrs.evolve(OF_ONE, value=5.0)}),
+    (TRANSLATION.walk.caches[0], {"level": 1}),
+    (TRANSLATION.walk.caches[0], {"ways": attrs.evolve(OF_ONE, value=5.0)}),
+    (TRANSLATION.caches[0], {"size_bytes": OF_ONE}),
+    (TRANSLATION.caches[0], {"ways": attrs.evolve(OF_ONE, value=7.0)}),
+    (TRANSLATION.shootdown, {"broadcast": 1}),
+    (TRANSLATION.shootdown, {"full_flush_ceiling": attrs.evolve(OF_ONE, value=0.0)}),
     (MACHINE.kernel, {"fault_ns": attrs.evolve(QUANTITY, value=1e17)}),
     (MACHINE.kernel, {"fault_ns": attrs.evolve(QUANTITY, spread=1e300)}),
     (MACHINE, {"name": " "}),
@@ -262,7 +305,7 @@ def test_what_makes_two_scenarios_the_same(change):
 
 
 def profile_table():
-    table = tomllib.loads(SHIPPED["machine"].read_text())
+    table = to_table(MACHINE)
     device = tomllib.loads(SHIPPED["device"].read_text())
     quantity = {"value": 0.05, "unit": "1", "spread": 0, "how": "fitted", "source": "fit"}
     table["devices"] = {"zram-lz4": device}
