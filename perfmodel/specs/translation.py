@@ -131,7 +131,7 @@ class Cache:
 
     name: str = attrs.field(validator=text)
     size_bytes: Quantity = quantity(
-        "byte", "capacity that one core can use", minimum=4096, whole=True
+        "byte", "capacity that one core can use", minimum=64, whole=True
     )
     ways: Quantity = quantity("1", "associativity", minimum=1, maximum=64, whole=True)
     latency_ns: Quantity = quantity("ns", "load-to-use latency")
