@@ -124,6 +124,13 @@ class Walk:
     )
     nested_ways: Quantity = quantity("1", "its associativity", minimum=1, maximum=65536, whole=True)
 
+    def __attrs_post_init__(self) -> None:
+        levels = [cache.level for cache in self.caches]
+        if len(set(levels)) < len(levels):
+            raise ValueError("caches must have different levels")
+        if int(self.nested_entries.value) % int(self.nested_ways.value):
+            raise ValueError("nested_ways must divide nested_entries")
+
 
 @attrs.frozen(kw_only=True)
 class Cache:
@@ -159,7 +166,9 @@ class Shootdown:
     next_responder_ns: Quantity = quantity(
         "ns", "what every other remote CPU adds for the initiator"
     )
-    responder_ns: Quantity = quantity("ns", "time taken from each responding CPU")
+    responder_ns: Quantity = quantity(
+        "ns", "interrupt taken from each responding CPU, its flush not included"
+    )
     broadcast: bool = attrs.field(validator=_instance(bool))
     broadcast_ns: Quantity = quantity("ns", "one broadcast invalidation and its synchronisation")
 
@@ -182,6 +191,10 @@ class Translation:
     shootdown: Shootdown = attrs.field(validator=_instance(Shootdown))
 
     def __attrs_post_init__(self) -> None:
+        for part in (self.tlbs, self.caches):
+            names = [array.name for array in part]
+            if len(set(names)) < len(names):
+                raise ValueError("names must be different")
         for level in (1, 2):
             for access in (Accesses.LOADS, Accesses.STORES):
                 held = {
