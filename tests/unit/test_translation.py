@@ -1,4 +1,4 @@
-"""Address translation by hand, in closed form, and against other simulators."""
+"""Address translation by hand and in closed form, and the same however numba runs it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from perfmodel.kernels import translation as kernels
-from perfmodel.models.shootdown import shootdown_cost
 from perfmodel.models.stacks import associativity_hits, fully_associative_hits
 from perfmodel.models.translation import (
     Mapping,
@@ -22,7 +21,7 @@ from perfmodel.models.translation import (
     translate,
 )
 from perfmodel.specs.quantity import How, Quantity
-from tests.hardware import given, plain_hardware, shootdown, specified
+from tests.hardware import given, plain_hardware, specified
 from tests.oracles.translation import Hardware, TlbGeometry
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
@@ -289,132 +288,6 @@ def test_more_ways_never_walk_more_often():
     ]
     assert walks == sorted(walks, reverse=True)
     assert walks[0] > walks[-1]
-
-
-# Other simulators, to the last access
-
-LENGTH = 60_000
-PAGES = 1 << 13
-
-
-def zipf(generator: np.random.Generator) -> np.ndarray:
-    weights = 1 / np.arange(1, PAGES + 1) ** 0.99
-    return generator.permutation(PAGES)[generator.choice(PAGES, LENGTH, p=weights / weights.sum())]
-
-
-def chase(generator: np.random.Generator) -> np.ndarray:
-    return np.tile(generator.permutation(700), LENGTH // 700)
-
-
-TRACES = {
-    "uniform": lambda generator: generator.integers(0, PAGES, LENGTH),
-    "sequential": lambda _: np.arange(LENGTH) // 7 % PAGES,
-    "zipf": zipf,
-    "chase": chase,
-}
-
-
-@pytest.fixture(params=TRACES)
-def pages(request):
-    return TRACES[request.param](np.random.default_rng(11)).astype(np.int64)
-
-
-def pycachesim_hits(levels, addresses):
-    cachesim = pytest.importorskip("cachesim", reason="pycachesim is not installed")
-    above = None
-    for index in range(len(levels), 0, -1):
-        sets, ways, line = levels[index - 1]
-        above = cachesim.Cache(f"L{index}", sets, ways, line, "LRU", load_from=above)
-        if index == len(levels):
-            last = above
-    memory = cachesim.MainMemory()
-    memory.load_to(last)
-    memory.store_from(last)
-    simulator = cachesim.CacheSimulator(above, memory)
-    simulator.load(addresses.tolist(), length=1)
-    return [level["HIT_count"] for level in list(simulator.stats())[: len(levels)]]
-
-
-def test_tlbs_equal_pycachesim(pages):
-    hardware = specified(plain_hardware(l1=(16, 4), stlb=(128, 8)))
-    hits = translate(pages * PAGE, hardware, map_window(PAGES * PAGE)).tlb_hits
-    rival = pycachesim_hits([(16, 4, PAGE), (128, 8, PAGE)], pages * PAGE)
-    assert [hits["L1"], hits["STLB"]] == rival
-
-
-def test_data_caches_equal_pycachesim(pages):
-    # One 1 GiB page: a single walk, whose two lines the other simulator gets to see as well.
-    caches = ((64, 8), (512, 8), (1024, 16))
-    hardware = plain_hardware(caches=caches, walk_caches={})
-    lines = pages * 3 % (1 << 17)
-    counts = translate(lines, specified(hardware), map_window(GIB, "1g"), line_numbers=True)
-    data, tables = GIB // 64, (512, 1, 1)  # tables of level 1, 2 and 3 lie before the root
-    pud, root = data + sum(tables[:2]) * 64, data + sum(tables) * 64
-    rival = pycachesim_hits(
-        [(sets, ways, 64) for sets, ways in caches],
-        np.concatenate(([root, pud], lines)) * 64,
-    )
-    assert counts.table_references == {"L1": 0, "L2": 0, "L3": 0, "dram": 2}
-    assert [counts.data_references[name] for name in ("L1", "L2", "L3")] == rival
-
-
-@pytest.mark.parametrize("ways", [1, 3, 8, 16])
-def test_hits_of_all_associativities_equal_pycachesim(pages, ways):
-    assert (
-        associativity_hits(pages, 64)[ways - 1] == pycachesim_hits([(64, ways, 64)], pages * 64)[0]
-    )
-
-
-@pytest.mark.parametrize("entries", [64, 1000])
-def test_fully_associative_arrays_equal_libcachesim(pages, entries):
-    rival = pytest.importorskip("libcachesim", reason="libcachesim is not installed")
-    cache, request = rival.LRU(entries), rival.Request()
-    request.obj_size = 1
-    hits = 0
-    for page in pages.tolist():
-        request.obj_id = page + 1
-        hits += cache.get(request)
-    assert fully_associative_hits(pages)[min(entries, len(set(pages.tolist())))] == hits
-    hardware = specified(plain_hardware(l1=(1, entries), stlb=(1, 1)))
-    assert translate(pages * PAGE, hardware, map_window(PAGES * PAGE)).tlb_hits["L1"] == hits
-
-
-# Shootdown
-
-
-def test_shootdown_of_a_range_by_ipi():
-    cost = shootdown_cost(shootdown(), [1, 2, 5], 10, batched=True)
-    assert cost.initiator_ns.tolist() == [1000, 1000 + 600, 1000 + 600 + 3 * 80]
-    assert cost.responder_ns.tolist() == [0, 1500, 1500]
-    assert cost.total_ns.tolist() == [1000, 1600 + 1500, 1840 + 4 * 1500]
-
-
-def test_shootdown_beyond_the_ceiling_flushes_everything():
-    at, beyond = (shootdown_cost(shootdown(), 1, pages, batched=True) for pages in (33, 34))
-    assert (at.initiator_ns, beyond.initiator_ns) == (3300, 200)
-
-
-def test_shootdown_page_by_page_pays_for_every_page():
-    pages = np.array([0, 1, 512])
-    single = shootdown_cost(shootdown(), 2, pages)
-    assert single.initiator_ns.tolist() == [0, 700, 512 * 700]
-    assert shootdown_cost(shootdown(), 2, pages, batched=True).initiator_ns.tolist() == [
-        0,
-        700,
-        800,
-    ]
-    assert shootdown_cost(shootdown(), 2, 512, entries=1).initiator_ns == 700
-
-
-def test_broadcast_shootdown_interrupts_nobody():
-    cost = shootdown_cost(shootdown(broadcast=True), [1, 64], 512, batched=True)
-    assert cost.initiator_ns.tolist() == [200, 300]
-    assert cost.responder_ns.tolist() == [0, 0]
-
-
-def test_shootdown_needs_a_cpu():
-    with pytest.raises(ValueError, match="cpus"):
-        shootdown_cost(shootdown(), 0, 1)
 
 
 # The border
