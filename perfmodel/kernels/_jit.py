@@ -11,6 +11,7 @@ import stat
 from pathlib import Path
 
 import numba
+import numba.extending
 
 
 def _source_digest() -> str:
@@ -66,3 +67,19 @@ def inner_kernel(function):
 def inline_kernel(function):
     """The same for a few lines that are called everywhere: they become part of their callers."""
     return numba.njit(**_INNER, **_OPTIONS | {"forceinline": True})(function)
+
+
+types = numba.types
+JIT = not numba.config.DISABLE_JIT
+
+
+def intrinsic(plain):
+    """A few machine instructions that numba has no words for; `plain` does the same without JIT.
+
+    Decorates a function that takes numba's typing context and argument types, as numba asks for.
+    """
+
+    def decorate(typed):
+        return numba.extending.intrinsic(typed) if JIT else plain
+
+    return decorate

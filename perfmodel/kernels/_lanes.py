@@ -1,0 +1,122 @@
+"""One 64-byte block of an array as vector lanes: compare all at once, shift some by one.
+
+A set-associative lookup is a comparison of one tag with all ways, and a move to the front. LLVM
+does not find the vector form of such short loops with an early end, so it is spelled out here. A
+block is 8 lanes of int64 or 16 lanes of uint32. Nothing here checks bounds.
+"""
+
+import numpy as np
+from llvmlite import ir
+
+from perfmodel.kernels._jit import intrinsic, types
+
+BLOCK_BYTES = 64
+_INDEX = ir.IntType(32)
+
+
+def _block(context, builder, array_type, array, first):
+    """Vector type of a block, and a pointer to the block that begins at `first`."""
+    lane = context.get_data_type(array_type.dtype)
+    vector = ir.VectorType(lane, BLOCK_BYTES * 8 // array_type.dtype.bitwidth)
+    data = context.make_array(array_type)(context, builder, array).data
+    return vector, builder.bitcast(builder.gep(data, [first]), vector.as_pointer())
+
+
+def _splat(builder, vector, value):
+    undefined = ir.Constant(vector, ir.Undefined)
+    one = builder.insert_element(undefined, value, ir.Constant(_INDEX, 0))
+    lanes = ir.Constant(ir.VectorType(_INDEX, vector.count), [0] * vector.count)
+    return builder.shuffle_vector(one, undefined, lanes)
+
+
+def _lanes_of(row):
+    return BLOCK_BYTES // row.itemsize
+
+
+@intrinsic(_lanes_of)
+def lanes_of(_, row):
+    """Lanes of one block, known to the compiler. Allocates: no. Mutates: nothing."""
+
+    def code(_, __, signature, ___):
+        return ir.Constant(ir.IntType(64), BLOCK_BYTES * 8 // signature.args[0].dtype.bitwidth)
+
+    return types.int64(row), code
+
+
+def _equal_lanes(row, first, tag):
+    lanes = _lanes_of(row)
+    return sum(1 << lane for lane in range(lanes) if row[first + lane] == tag)
+
+
+@intrinsic(_equal_lanes)
+def equal_lanes(_, row, first, tag):
+    """Bit mask of the lanes of one block that equal `tag`. Allocates: no. Mutates: nothing."""
+
+    def code(context, builder, signature, arguments):
+        vector, pointer = _block(context, builder, signature.args[0], *arguments[:2])
+        block = builder.load(pointer, align=signature.args[0].dtype.bitwidth // 8)
+        equal = builder.icmp_unsigned("==", block, _splat(builder, vector, arguments[2]))
+        mask = builder.bitcast(equal, ir.IntType(vector.count))
+        return builder.zext(mask, ir.IntType(64))
+
+    return types.int64(row, types.int64, row.dtype), code
+
+
+def _push_lane(row, first, last, tag):
+    for lane in range(last, 0, -1):
+        row[first + lane] = row[first + lane - 1]
+    row[first] = tag
+
+
+@intrinsic(_push_lane)
+def push_lane(_, row, first, last, tag):
+    """Shift lanes 0 to `last` - 1 of a block up by one, over lane `last`, and put `tag` into 0.
+
+    Allocates: no. Mutates: row.
+    """
+
+    def code(context, builder, signature, arguments):
+        vector, pointer = _block(context, builder, signature.args[0], *arguments[:2])
+        align = signature.args[0].dtype.bitwidth // 8
+        block = builder.load(pointer, align=align)
+        lanes = range(vector.count)
+        indices = ir.VectorType(_INDEX, vector.count)
+        shifted = builder.shuffle_vector(
+            _splat(builder, vector, arguments[3]),
+            block,
+            ir.Constant(indices, [0, *(vector.count + lane for lane in lanes[:-1])]),
+        )
+        until = _splat(builder, indices, builder.trunc(arguments[2], _INDEX))
+        moves = builder.icmp_signed(">=", until, ir.Constant(indices, list(lanes)))
+        builder.store(builder.select(moves, shifted, block), pointer, align=align)
+        return context.get_dummy_value()
+
+    return types.void(row, types.int64, types.int64, row.dtype), code
+
+
+def _lowest_bit(mask):
+    return (mask & -mask).bit_length() - 1
+
+
+@intrinsic(_lowest_bit)
+def lowest_bit(_, mask):
+    """Index of the lowest set bit; undefined for 0. Allocates: no. Mutates: nothing."""
+
+    def code(_, builder, __, arguments):
+        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1))
+
+    return types.int64(types.int64), code
+
+
+def _count_bits(word):
+    return np.int64(int(word).bit_count())
+
+
+@intrinsic(_count_bits)
+def count_bits(_, word):
+    """How many bits of a uint64 are set. Allocates: no. Mutates: nothing."""
+
+    def code(_, builder, __, arguments):
+        return builder.ctpop(arguments[0])
+
+    return types.int64(types.uint64), code
