@@ -125,12 +125,9 @@ def bench_scenario(runner: pyperf.Runner) -> None:
     """A whole scenario, as `simulate` runs it."""
     scenario = with_ranges((REGION_MIB << 20) // PMD_BYTES)
     steps = abi.pack_steps(scenario.steps)
-    columns = abi.tlb_columns(MACHINE)
     sizes = abi.state_sizes(scenario, scenario.processes, POOL_BYTES)
     for entry in ("pte", "mthp-64k", "pmd"):
-        parameters = abi.pack_parameters(
-            scenario, MACHINE, load_policy(entry), DeviceKind.ZRAM, range(1, 2)
-        )
+        parameters = abi.pack_parameters(scenario, load_policy(entry), DeviceKind.ZRAM, range(1, 2))
         counts = np.zeros((len(steps), N_COUNTS), dtype=np.int64)
         mapping = np.zeros(N_MAPPING, dtype=np.int64)
         runner.bench_func(
@@ -139,7 +136,7 @@ def bench_scenario(runner: pyperf.Runner) -> None:
             parameters[0],
             steps,
             sizes,
-            columns,
+            MACHINE.translation,
             counts,
             mapping,
             inner_loops=scenario.region.count * 512,

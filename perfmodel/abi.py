@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import IntEnum
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -42,18 +41,7 @@ from perfmodel.specs.policy import Policy
 from perfmodel.specs.quantity import Quantity
 from perfmodel.specs.scenario import Scenario
 from perfmodel.specs.step import Racing, Step
-from perfmodel.specs.translation import Accesses, PageSize, Translation
 
-_TLB_FIELDS = (
-    *(
-        f"{level}_{part}_{size}"
-        for level in ("l1", "stlb")
-        for part in ("sets", "ways")
-        for size in ("4k", "2m")
-    ),
-    "l1_shared",
-    "stlb_shared",
-)
 PARAMETERS = np.dtype(
     [
         (name, np.int64)
@@ -71,7 +59,6 @@ PARAMETERS = np.dtype(
             "synchronous",
             "block_device",
             "seed",
-            *_TLB_FIELDS,
         )
     ],
     align=True,
@@ -183,48 +170,8 @@ def picoseconds(nanoseconds: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
     return np.rint(nanoseconds * PICOSECONDS_PER_NANOSECOND).astype(np.int64)
 
 
-class TlbGeometry(NamedTuple):
-    """One TLB level as the engine knows it; a shared level has one array for both page sizes."""
-
-    shared: bool
-    sets_4k: int
-    ways_4k: int
-    sets_2m: int
-    ways_2m: int
-
-
-def tlb_geometry(translation: Translation, level: int) -> TlbGeometry:
-    """One level, reduced to what the engine knows: loads of 4 KiB and 2 MiB pages.
-
-    The arrays that loads look up and that hold a page size count as one with all their entries and
-    the ways of the largest. Both sizes compete only where they may stand in the very same arrays.
-    Where 2 MiB pages may use some of the arrays of 4 KiB pages (half of the STLB on Intel since Ice
-    Lake), the engine gives each size what it could have alone.
-    """
-    arrays = {
-        size: [
-            tlb
-            for tlb in translation.tlbs
-            if tlb.level == level
-            and tlb.accesses in (Accesses.ALL, Accesses.LOADS)
-            and size in tlb.page_sizes
-        ]
-        for size in (PageSize.SIZE_4K, PageSize.SIZE_2M)
-    }
-    shape = []
-    for found in arrays.values():
-        ways = int(max(found, key=lambda tlb: tlb.entries.value).ways.value)
-        shape += [sum(int(tlb.entries.value) for tlb in found) // ways, ways]
-    return TlbGeometry(arrays[PageSize.SIZE_4K] == arrays[PageSize.SIZE_2M], *shape)
-
-
-def _tlb_fields(name: str, geometry: TlbGeometry) -> dict[str, int]:
-    return {f"{name}_{field}": int(value) for field, value in geometry._asdict().items()}
-
-
 def pack_parameters(
     scenario: Scenario,
-    machine: Machine,
     policy: Policy,
     device: DeviceKind,
     seeds: range,
@@ -245,24 +192,12 @@ def pack_parameters(
         "vma_readahead": int(settings.vma_readahead),
         "synchronous": int(device.synchronous),
         "block_device": int(device.block_device),
-        **_tlb_fields("l1", tlb_geometry(machine.translation, 1)),
-        **_tlb_fields("stlb", tlb_geometry(machine.translation, 2)),
     }
     records = np.zeros(len(seeds), dtype=PARAMETERS)
     for name, value in fields.items():
         records[name] = value
     records["seed"] = np.asarray(seeds, dtype=np.int64)
     return records
-
-
-def tlb_columns(machine: Machine) -> int:
-    """Entries of the largest TLB level."""
-    levels = [tlb_geometry(machine.translation, level) for level in (1, 2)]
-    return max(
-        sets * ways
-        for level in levels
-        for sets, ways in ((level.sets_4k, level.ways_4k), (level.sets_2m, level.ways_2m))
-    )
 
 
 def pack_steps(steps: Sequence[Step]) -> npt.NDArray[np.void]:

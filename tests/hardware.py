@@ -76,6 +76,23 @@ def specified(hardware: Hardware) -> Translation:
     )
 
 
+def described(translation: Translation) -> tuple[TlbGeometry, ...]:
+    """A spec's TLBs as the oracle takes them."""
+    return tuple(
+        TlbGeometry(
+            tlb.name,
+            tlb.level,
+            tuple(map(str, tlb.page_sizes)),
+            int(tlb.entries.value) // int(tlb.ways.value),
+            int(tlb.ways.value),
+            str(tlb.accesses),
+            str(tlb.replacement),
+            tlb.coalesced_pages,
+        )
+        for tlb in translation.tlbs
+    )
+
+
 SIZES = ("4k", "2m", "1g")
 
 

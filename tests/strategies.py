@@ -162,9 +162,11 @@ shootdowns = _priced(
 @st.composite
 def translations(draw: st.DrawFn) -> Translation:
     extra = draw(st.lists(tlbs(1, "extra") | tlbs(2, "extra"), max_size=1))
+    arrays = (*draw(tlb_levels(1)), *draw(tlb_levels(2)), *extra)
+    coalesced = draw(st.sampled_from((1, 2, 4, 8, 16)))
     return Translation(
         stlb_hit_ns=draw(quantities()),
-        tlbs=(*draw(tlb_levels(1)), *draw(tlb_levels(2)), *extra),
+        tlbs=tuple(attrs.evolve(tlb, coalesced_pages=coalesced) for tlb in arrays),
         walk=draw(walks()),
         caches=tuple(draw(caches(f"L{i}")) for i in range(1, draw(st.integers(2, 4)))),
         dram_ns=draw(quantities()),

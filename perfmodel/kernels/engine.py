@@ -33,6 +33,8 @@ from perfmodel.kernels.layout import (
     DIRTY,
     FALLBACKS,
     READAHEAD_HITS,
+    TRANSLATED_LEAF,
+    TRANSLATED_PAGES,
     UNMAPPED_PAGE,
     Cell,
 )
@@ -40,6 +42,7 @@ from perfmodel.kernels.looks import mincore_chunk, pagemap_chunk, smaps_chunk
 from perfmodel.kernels.slots import add_neighbour, fill_pools, fresh_device, runs_short
 from perfmodel.kernels.spaces import fork, move, protect_chunk, remap, write_protect_chunk
 from perfmodel.kernels.tables import (
+    entry_size,
     is_alive,
     pmd_flags,
     pmd_kind,
@@ -51,6 +54,7 @@ from perfmodel.kernels.tables import (
     word_kind,
 )
 from perfmodel.kernels.tlb import flush, translate
+from perfmodel.kernels.translation_layout import Kind
 from perfmodel.kernels.zap import drop_empty_table, end_call, free_chunk, unmap_pages, zap_chunk
 
 _RACED_FIRST = PAGES_PER_PMD // 2
@@ -73,7 +77,7 @@ def prepare(m, regions, clusters, neighbour_slots, free_clusters):
         m.pmds[span]["protection"] = 0
         m.pmds[span]["translated"] = 0
     m.pmds[regions]["protection"] = UNMAPPED_PAGE
-    flush(m.tlb)
+    flush(m)
     fresh_device(m)
     if neighbour_slots > 0:
         add_neighbour(m, neighbour_slots, free_clusters)
@@ -107,11 +111,13 @@ def access(m, process, number, write, racing):
             _race(m, process, number // PAGES_PER_PMD)
         else:
             handle_fault(m, process, q, entry, write)
-    huge = np.int64(1)
+    translated = np.int64(m.pmds[q]["translated"])
     if pmd_kind(m, q) == RegionState.PTE_TABLE:
-        huge = np.int64(0)
-        m.pmds[q]["translated"] = 1
-    translate(m.parameters, m.tlb, q * PAGES_PER_PMD + entry, huge, m.counts)
+        m.pmds[q]["translated"] = translated | TRANSLATED_PAGES
+        translate(m, process, number, entry_size(m, q, entry), write)
+    else:
+        m.pmds[q]["translated"] = translated | TRANSLATED_LEAF
+        translate(m, process, number, np.int64(Kind.HUGE_2M.value), write)
     if number < m.state[Cell.WARM_UNTIL]:
         m.counts[Event.ACCESS_CACHED] += 1
     else:

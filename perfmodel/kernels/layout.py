@@ -26,7 +26,7 @@ PMD = np.dtype(
         ("kind", np.int8),  # RegionState
         ("flags", np.int8),
         ("protection", np.int8),
-        ("translated", np.int8),  # 1 if the TLB may hold translations of its PTEs
+        ("translated", np.int8),  # TRANSLATED_PAGES, TRANSLATED_LEAF: the TLB may hold such
     ],
     align=True,
 )
@@ -72,6 +72,9 @@ WRITABLE_PAGE = 0
 READ_ONLY_PAGE = 1
 UNMAPPED_PAGE = 2
 MIXED = 3
+# What the TLB may hold of a range.
+TRANSLATED_PAGES = 1
+TRANSLATED_LEAF = 2
 # Flags of folios.
 FOLIO_DIRTY = 1
 FOLIO_LAZYFREE = 2
@@ -123,6 +126,7 @@ class Cell(IntEnum):
     HINTS = 20  # next slot for each order, 10 cells
     HEADS = 30  # of each list
     TAILS = 54
+    LAST_TRANSLATION = 77  # what the TLB was asked for last, -1 if it forgot something since
     ROWS_LEFT = 78  # in the pools
     FOLIOS_LEFT = 79
     PROCESS = 80  # PROCESS_CELLS for each process
@@ -167,7 +171,8 @@ class Memory(NamedTuple):
     rows : int64, shape (rows, 512), PTE tables and slot words
     state : int64, shape (STATE_CELLS,), by `Cell`, then processes, then collected folios
     counts : int64, shape (N_COUNTS,), of one step: events, counters, fallbacks, observed, holds
-    tlb : int64, see `tlb`
+    tlb_arrays, tlb_paths : int64, tables of `translation_layout`
+    tlb : int64, entries of the TLBs, aligned to 64 bytes
     """
 
     parameters: np.void
@@ -177,4 +182,6 @@ class Memory(NamedTuple):
     rows: np.ndarray
     state: np.ndarray
     counts: np.ndarray
+    tlb_arrays: np.ndarray
+    tlb_paths: np.ndarray
     tlb: np.ndarray

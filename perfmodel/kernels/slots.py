@@ -12,6 +12,7 @@ from perfmodel.kernels.layout import (
     LIST_FULL,
     LIST_NONE,
     LIST_NONFULL,
+    N_LISTS,
     SLOT_COUNT,
     SLOT_FOLIO_SHIFT,
     SLOT_HEADER,
@@ -401,7 +402,7 @@ def fresh_device(m):
     m.state[Cell.USED_SLOTS] = 0
     for order in range(PMD_ORDER + 1):
         m.state[Cell.HINTS + order] = -1
-    for which in range(Cell.TAILS - Cell.HEADS):
+    for which in range(N_LISTS):
         m.state[Cell.HEADS + which] = -1
         m.state[Cell.TAILS + which] = -1
     c = m.clusters[0]

@@ -9,6 +9,8 @@ from perfmodel.kernels.layout import (
     ALIVE,
     ARMED,
     COUNTERS,
+    DIRTY,
+    EXCLUSIVE,
     FALLBACKS,
     KIND_MASK,
     MIXED,
@@ -16,12 +18,18 @@ from perfmodel.kernels.layout import (
     PROTECTION_MASK,
     PROTECTION_SHIFT,
     SHIFT,
+    TRANSLATED_LEAF,
+    TRANSLATED_PAGES,
     UNMAPPED_PAGE,
     VALUE_SHIFT,
     Cell,
 )
 from perfmodel.kernels.slots import hold_pmd, release_row, take_row
 from perfmodel.kernels.tlb import forget_huge, forget_pages
+from perfmodel.kernels.translation_layout import Kind
+
+# Whether a page is dirty differs from entry to entry, and whether it is exclusive stands elsewhere.
+_SAME_IN_A_RUN = ~(DIRTY | EXCLUSIVE)
 
 
 @inline_kernel
@@ -180,15 +188,48 @@ def split_swap_entry(m, q, reason):
 @inline_kernel
 def forget_leaf(m, q):
     """Invalidate the huge translation of a range that a PMD leaf maps."""
-    forget_huge(m.parameters, m.tlb, q)
+    translated = np.int64(m.pmds[q]["translated"])
+    if translated & TRANSLATED_LEAF:
+        m.pmds[q]["translated"] = translated & ~TRANSLATED_LEAF
+        ranges = m.state[Cell.RANGES]
+        forget_huge(m, q // ranges, q % ranges)
 
 
 @inline_kernel
 def forget_table(m, q):
-    """Invalidate the 4 KiB translations of a range that a PTE table maps."""
-    if np.int64(m.pmds[q]["translated"]) == 1:
-        m.pmds[q]["translated"] = 0
-        forget_pages(m.tlb, q)
+    """Invalidate the translations of a range's pages that a PTE table maps."""
+    translated = np.int64(m.pmds[q]["translated"])
+    if translated & TRANSLATED_PAGES:
+        m.pmds[q]["translated"] = translated & ~TRANSLATED_PAGES
+        ranges = m.state[Cell.RANGES]
+        forget_pages(m, q // ranges, q % ranges)
+
+
+@inline_kernel
+def _is_run(m, row, entry, pages):
+    """Whether the aligned block around an entry maps consecutive, aligned pages of its folio."""
+    first = entry // pages * pages
+    like = m.rows[row, first] & _SAME_IN_A_RUN
+    if word_value(like) % pages != 0:
+        return False
+    for part in range(1, pages):
+        if m.rows[row, first + part] & _SAME_IN_A_RUN != like + (part << VALUE_SHIFT):
+            return False
+    return True
+
+
+@inline_kernel
+def entry_size(m, q, entry):
+    """`Kind` of the translation of a page that a PTE maps: alone, or in a run of 4 or 16."""
+    row = pmd_value(m, q)
+    word = m.rows[row, entry]
+    if word_kind(word) == PteKind.PRESENT:
+        order = np.int64(m.folios[word_folio(word)]["order"])
+        if order >= 4 and _is_run(m, row, entry, np.int64(16)):
+            return np.int64(Kind.CONTIGUOUS_64K.value)
+        if order >= 2 and _is_run(m, row, entry, np.int64(4)):
+            return np.int64(Kind.CONTIGUOUS_16K.value)
+    return np.int64(Kind.SMALL.value)
 
 
 @inline_kernel

@@ -1,103 +1,123 @@
-"""Two-level TLB with exact LRU: ways of a set stand in the order of their last use.
+"""The TLBs of the simulated CPU: which translations of which process they hold.
 
-`tlb` is one int64 array of four rows of tags, -1 where empty: L1 for 4 KiB pages, L1 for 2 MiB
-pages, STLB for 4 KiB, STLB for 2 MiB. A level that both page sizes share uses only its first row.
-A level has `sets` x `ways` entries, set s in columns s * ways to (s + 1) * ways - 1.
+docs/translation.md says how the arrays work and docs/mechanism.md when they forget. `m.tlb_arrays`
+and `m.tlb_paths` are the tables of `translation_layout`, `m.tlb` the entries; a process is an
+address space.
 """
 
+import numpy as np
+
 from perfmodel.constants import PAGES_PER_PMD, Event
-from perfmodel.kernels._jit import inline_kernel, kernel
+from perfmodel.kernels._jit import inline_kernel, inner_kernel
+from perfmodel.kernels.data_caches import set_index
+from perfmodel.kernels.layout import Cell
+from perfmodel.kernels.recency import FREE, find
+from perfmodel.kernels.translation import look_up
+from perfmodel.kernels.translation_layout import (
+    CHOICES,
+    HELD,
+    MOST_TLBS,
+    N_KINDS,
+    NUMBER_SHIFT,
+    OFFSET,
+    ORDER,
+    ORDER_MASK,
+    SETS,
+    SPACE_MASK,
+    SPACE_SHIFT,
+    STRIDE,
+    TREE,
+    WAYS,
+    Kind,
+)
 
-L1 = 0
-STLB = 2
-HUGE = 1  # added to a level's row for 2 MiB pages
-
-
-@inline_kernel
-def _lookup(row, sets, ways, tag, index):
-    """Look a tag up and move it to the front of its set, inserting it on a miss. True on a hit.
-
-    A miss takes an invalidated way where there is one, else the least recently used.
-    """
-    first = (index % sets) * ways
-    way = 0
-    victim = ways - 1
-    while way < ways and row[first + way] != tag:
-        if row[first + way] < 0:
-            victim = way
-        way += 1
-    hit = way < ways
-    if not hit:
-        way = victim
-    while way > 0:
-        row[first + way] = row[first + way - 1]
-        way -= 1
-    row[first] = tag
-    return hit
+_LEVEL = 2 * N_KINDS  # rows of `tlb_paths` for each level
+_ORDER_OF_A_LEAF = 9
 
 
-@kernel
-def flush(tlb):
-    """Forget every translation. Allocates: no. Mutates: tlb."""
-    for level in range(tlb.shape[0]):
-        for entry in range(tlb.shape[1]):
-            tlb[level, entry] = -1
-
-
-@kernel
-def forget_pages(tlb, region):
-    """Invalidate every 4 KiB translation of one 2 MiB range. Allocates: no. Mutates: tlb."""
-    first = region * PAGES_PER_PMD
-    for level in (L1, STLB):
-        for entry in range(tlb.shape[1]):
-            tag = tlb[level, entry]
-            if tag >= 0 and tag & 1 == 0 and first <= tag >> 1 < first + PAGES_PER_PMD:
-                tlb[level, entry] = -1
+@inner_kernel
+def flush(m):
+    """Forget every translation."""
+    m.tlb[:] = FREE
+    for array in range(MOST_TLBS):
+        if m.tlb_arrays[array, TREE] > 0:
+            for index in range(m.tlb_arrays[array, SETS]):
+                first = m.tlb_arrays[array, OFFSET] + index * m.tlb_arrays[array, STRIDE]
+                m.tlb[first + m.tlb_arrays[array, TREE]] = 0
+    m.state[Cell.LAST_TRANSLATION] = -1
 
 
 @inline_kernel
-def _forget_one(row, sets, ways, tag, index):
-    first = (index % sets) * ways
-    for way in range(ways):
-        if row[first + way] == tag:
-            row[first + way] = -1
-
-
-@inline_kernel
-def forget_huge(parameters, tlb, region):
-    """Invalidate the 2 MiB translation of one range. Allocates: no. Mutates: tlb."""
-    tag = region * 2 + 1
-    l1_row = L1 if parameters["l1_shared"] == 1 else L1 + HUGE
-    stlb_row = STLB if parameters["stlb_shared"] == 1 else STLB + HUGE
-    _forget_one(tlb[l1_row], parameters["l1_sets_2m"], parameters["l1_ways_2m"], tag, region)
-    _forget_one(tlb[stlb_row], parameters["stlb_sets_2m"], parameters["stlb_ways_2m"], tag, region)
-
-
-@inline_kernel
-def translate(parameters, tlb, page, huge, events):
+def translate(m, space, page, kind, write):
     """One access's translation through L1 and STLB; counts the STLB hit or the walk.
 
-    `page` is the 4 KiB page number, `huge` is 1 where a 2 MiB leaf maps it.
-    Allocates: no. Mutates: tlb, events.
+    `page` is a 4 KiB page number, `kind` says how it is mapped: `translation_layout.Kind`.
+    Allocates: no. Mutates: tlb, counts, state.
     """
-    if huge == 1:
-        number = page // PAGES_PER_PMD
-        l1_row = L1 if parameters["l1_shared"] == 1 else L1 + HUGE
-        stlb_row = STLB if parameters["stlb_shared"] == 1 else STLB + HUGE
-        l1_sets, l1_ways = parameters["l1_sets_2m"], parameters["l1_ways_2m"]
-        stlb_sets, stlb_ways = parameters["stlb_sets_2m"], parameters["stlb_ways_2m"]
-    else:
-        number = page
-        l1_row = L1
-        stlb_row = STLB
-        l1_sets, l1_ways = parameters["l1_sets_4k"], parameters["l1_ways_4k"]
-        stlb_sets, stlb_ways = parameters["stlb_sets_4k"], parameters["stlb_ways_4k"]
-    tag = number * 2 + huge
-    if _lookup(tlb[l1_row], l1_sets, l1_ways, tag, number):
+    path = kind + N_KINDS * write
+    # Right after itself a translation is the newest of its set, and nothing changes.
+    last = (page >> m.tlb_paths[path, ORDER] << NUMBER_SHIFT | space << SPACE_SHIFT | kind) * 2
+    last += write
+    if m.state[Cell.LAST_TRANSLATION] == last:
         return
-    if _lookup(tlb[stlb_row], stlb_sets, stlb_ways, tag, number):
-        events[Event.STLB_HIT] += 1
-    elif huge == 1:
-        events[Event.WALK_PMD] += 1
+    m.state[Cell.LAST_TRANSLATION] = last
+    if look_up(m.tlb_arrays, m.tlb_paths, m.tlb, path, page, space) >= 0:
+        return
+    if look_up(m.tlb_arrays, m.tlb_paths, m.tlb, path + _LEVEL, page, space) >= 0:
+        m.counts[Event.STLB_HIT] += 1
+    elif kind == Kind.HUGE_2M:
+        m.counts[Event.WALK_PMD] += 1
     else:
-        events[Event.WALK_PTE] += 1
+        m.counts[Event.WALK_PTE] += 1
+
+
+@inner_kernel
+def forget_huge(m, space, span):
+    """Invalidate the 2 MiB translation of one range."""
+    m.state[Cell.LAST_TRANSLATION] = -1
+    tag = span << NUMBER_SHIFT | space << SPACE_SHIFT | _ORDER_OF_A_LEAF
+    for path in range(np.int64(Kind.HUGE_2M.value), 2 * _LEVEL, N_KINDS):
+        held = m.tlb_paths[path, HELD]
+        if held == 0:
+            continue
+        array = m.tlb_paths[path, CHOICES + span % held]
+        ways = m.tlb_arrays[array, WAYS]
+        index = set_index(m.tlb_arrays, array, span // held)
+        first = m.tlb_arrays[array, OFFSET] + index * m.tlb_arrays[array, STRIDE]
+        way = find(m.tlb, first, ways, tag)
+        if way < 0:
+            continue
+        if m.tlb_arrays[array, TREE] == 0:
+            # What is older moves up, so that free ways stand behind.
+            while way + 1 < ways:
+                m.tlb[first + way] = m.tlb[first + way + 1]
+                way += 1
+        m.tlb[first + way] = FREE
+
+
+@inner_kernel
+def forget_pages(m, space, span):
+    """Invalidate every translation of one 2 MiB range's pages."""
+    m.state[Cell.LAST_TRANSLATION] = -1
+    for array in range(MOST_TLBS):
+        ways = m.tlb_arrays[array, WAYS]
+        keeps_order = m.tlb_arrays[array, TREE] == 0
+        for index in range(m.tlb_arrays[array, SETS]):
+            first = m.tlb_arrays[array, OFFSET] + index * m.tlb_arrays[array, STRIDE]
+            kept = first
+            for entry in range(first, first + ways):
+                tag = m.tlb[entry]
+                order = tag & ORDER_MASK
+                page = tag >> NUMBER_SHIFT << order
+                goes = (
+                    tag >= 0
+                    and (tag >> SPACE_SHIFT) & SPACE_MASK == space
+                    and order < _ORDER_OF_A_LEAF
+                    and page // PAGES_PER_PMD == span
+                )
+                if goes:
+                    m.tlb[entry] = FREE
+                elif keeps_order:
+                    m.tlb[entry] = FREE
+                    m.tlb[kept] = tag
+                    kept += 1

@@ -21,11 +21,13 @@ from perfmodel.constants import (
 from perfmodel.errors import CapabilityError
 from perfmodel.kernels import layout
 from perfmodel.kernels.layout import Cell
+from perfmodel.models.translation_packing import pack_tlbs
 from perfmodel.specs.device import DeviceKind
 from perfmodel.specs.machine import Machine
 from perfmodel.specs.policy import Policy
 from perfmodel.specs.scenario import Scenario
 from perfmodel.specs.step import Step
+from perfmodel.specs.translation import Translation
 
 _POOL_BYTES = 1 << 30
 _PROTECTIONS = "wru"
@@ -43,7 +45,9 @@ class StepCounts:
     holds: dict[str, tuple[int, int, int]]
 
 
-def fresh_memory(record: np.void, sizes: npt.NDArray[np.int64], tlb_columns: int) -> layout.Memory:
+def fresh_memory(
+    record: np.void, sizes: npt.NDArray[np.int64], translation: Translation
+) -> layout.Memory:
     """A run's memory before its first step.
 
     Parameters
@@ -52,12 +56,13 @@ def fresh_memory(record: np.void, sizes: npt.NDArray[np.int64], tlb_columns: int
         One of those that `abi.pack_parameters` returns.
     sizes : int64 array
         As `abi.state_sizes` returns them.
-    tlb_columns : int
-        Entries of the largest TLB level.
+    translation : Translation
+        Its TLBs, which begin empty.
     """
     from perfmodel.kernels.engine import prepare
 
     regions, clusters, neighbour, free, processes, folios, rows = (int(size) for size in sizes)
+    tlb_arrays, tlb_paths, tlb = pack_tlbs(translation)
     # All zeros come from the kernel's zero page: what a run never writes is never real memory.
     memory = layout.Memory(
         parameters=record,
@@ -67,7 +72,9 @@ def fresh_memory(record: np.void, sizes: npt.NDArray[np.int64], tlb_columns: int
         rows=np.zeros((rows, PAGES_PER_PMD), dtype=np.int64),
         state=np.zeros(layout.STATE_CELLS, dtype=np.int64),
         counts=np.zeros(layout.N_COUNTS, dtype=np.int64),
-        tlb=np.zeros((4, tlb_columns), dtype=np.int64),
+        tlb_arrays=tlb_arrays,
+        tlb_paths=tlb_paths,
+        tlb=tlb,
     )
     prepare(memory, regions, clusters, neighbour, free)
     return memory
@@ -100,9 +107,9 @@ class SimulatedMemory:
         processes: int = layout.MOST_PROCESSES,
     ) -> None:
         sizes = abi.state_sizes(scenario, processes, _POOL_BYTES)
-        parameters = abi.pack_parameters(scenario, machine, policy, device, range(seed, seed + 1))
+        parameters = abi.pack_parameters(scenario, policy, device, range(seed, seed + 1))
         self._lazy = policy.lazy_page_table_deposit
-        self._memory = fresh_memory(parameters[0], sizes, abi.tlb_columns(machine))
+        self._memory = fresh_memory(parameters[0], sizes, machine.translation)
 
     def step(self, step: Step) -> StepCounts:
         """Do one step and return what it counted."""

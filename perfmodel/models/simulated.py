@@ -31,6 +31,7 @@ from perfmodel.specs.machine import Machine
 from perfmodel.specs.policy import SIMULATED_ENTRIES, Policy
 from perfmodel.specs.scenario import Scenario
 from perfmodel.specs.step import StepAction
+from perfmodel.specs.translation import Translation
 from perfmodel.units import format_bytes
 
 DEFAULT_DRAWS = 400
@@ -86,15 +87,17 @@ def count_events(
         `abi` takes counters, events and the rest out of it.
     mapping : int64 array, shape (seeds, N_MAPPING)
     """
-    parameters = abi.pack_parameters(scenario, machine, policy, device, seeds)
+    parameters = abi.pack_parameters(scenario, policy, device, seeds)
     steps = abi.pack_steps(scenario.steps)
     sizes = _state_sizes(scenario, policy, len(seeds))
-    columns = abi.tlb_columns(machine)
+    translation = machine.translation
     counts = np.zeros((len(seeds), len(steps), layout.N_COUNTS), dtype=np.int64)
     mapping = np.zeros((len(seeds), N_MAPPING), dtype=np.int64)
 
     def run(index: int) -> bool:
-        return run_steps(parameters[index], steps, sizes, columns, counts[index], mapping[index])
+        return run_steps(
+            parameters[index], steps, sizes, translation, counts[index], mapping[index]
+        )
 
     # The first one alone, so that nothing is compiled twice; kernels run without the GIL.
     fits = run(0)
@@ -109,7 +112,7 @@ def run_steps(
     record: np.void,
     steps: npt.NDArray[np.void],
     sizes: npt.NDArray[np.int64],
-    tlb_columns: int,
+    translation: Translation,
     counts: npt.NDArray[np.int64],
     mapping: npt.NDArray[np.int64],
 ) -> bool:
@@ -117,7 +120,7 @@ def run_steps(
 
     Parameters
     ----------
-    record, sizes, tlb_columns
+    record, sizes, translation
         As for `models.memory.fresh_memory`.
     steps : structured array, shape (steps,)
         As `abi.pack_steps` returns it.
@@ -133,7 +136,7 @@ def run_steps(
     """
     from perfmodel.kernels.engine import describe_mapping, run_step
 
-    memory = fresh_memory(record, sizes, tlb_columns)
+    memory = fresh_memory(record, sizes, translation)
     for step, step_counts in zip(steps, counts, strict=True):
         run_step(memory._replace(counts=step_counts), step)
     describe_mapping(memory, mapping)

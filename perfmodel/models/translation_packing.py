@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import numpy as np
 import numpy.typing as npt
 
@@ -18,8 +20,9 @@ from perfmodel.specs.translation import (
     Translation,
 )
 
+Lane = TypeVar("Lane", np.int64, np.uint32)
+
 _BLOCK_BYTES = 64
-_MOST_TREE_WAYS = 64
 _ORDERS = {
     Kind.SMALL: 0,
     Kind.SMALL_CONTIGUOUS: 0,
@@ -55,7 +58,7 @@ def picoseconds(quantity: Quantity) -> int:
     return round(quantity.value * PICOSECONDS_PER_NANOSECOND)
 
 
-def _blocks(count: int, dtype: type[np.generic]) -> npt.NDArray[np.generic]:
+def _blocks(count: int, dtype: type[Lane]) -> npt.NDArray[Lane]:
     """Free lanes whose first one is aligned to a block."""
     size = np.dtype(dtype).itemsize
     lanes = np.zeros(count + _BLOCK_BYTES // size, dtype=dtype)
@@ -86,15 +89,16 @@ class _Layout:
         row[layout.TAG_SHIFT] = (sets & -sets).bit_length() - 1
         self.used[itemsize] += int(row[layout.STRIDE]) * sets
 
+    def add_tlbs(self, tlbs: tuple[Tlb, ...]) -> None:
+        for index, tlb in enumerate(tlbs):
+            ways = _whole(tlb.ways)
+            tree = tlb.replacement is Replacement.TREE_PLRU
+            self.add(index, _whole(tlb.entries), ways, 8, tree)
+
 
 def _lay_out(translation: Translation) -> _Layout:
     arrays = _Layout()
-    for index, tlb in enumerate(translation.tlbs):
-        ways = _whole(tlb.ways)
-        tree = tlb.replacement is Replacement.TREE_PLRU
-        if tree and ways > _MOST_TREE_WAYS:
-            raise ValueError(f"{tlb.name}: tree-plru with more than {_MOST_TREE_WAYS} ways")
-        arrays.add(index, _whole(tlb.entries), ways, 8, tree)
+    arrays.add_tlbs(translation.tlbs)
     walk = translation.walk
     for cache in walk.caches:
         for first in (layout.GUEST_WALK_CACHES, layout.HOST_WALK_CACHES):
@@ -135,12 +139,9 @@ def _paths(tlbs: tuple[Tlb, ...], host: PageSize | None) -> npt.NDArray[np.int64
                         index for index in serving if PageSize.SIZE_4K in tlbs[index].page_sizes
                     ]
                 if order == 0:
-                    coalesced = {tlbs[index].coalesced_pages for index in held}
-                    if len(coalesced) > 1:
-                        raise ValueError(
-                            f"arrays of level {level} that share a page size must coalesce alike"
-                        )
-                    order = min(*(pages.bit_length() - 1 for pages in coalesced), _RUNS[kind])
+                    # The spec sees to it that all of them coalesce alike.
+                    coalesced = tlbs[held[0]].coalesced_pages
+                    order = min(coalesced.bit_length() - 1, _RUNS[kind])
                 row = paths[12 * (level - 1) + 6 * store + mapped]
                 row[layout.ORDER] = order
                 row[layout.HELD] = len(held)
@@ -166,6 +167,15 @@ def _tables(
         tables[layout.MOST_LEVELS + level] = begin, lines
         begin += lines
     return tables, begin
+
+
+def pack_tlbs(
+    translation: Translation,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """The TLBs alone, for the engine: `Mmu.arrays`, `Mmu.paths` and empty `Mmu.entries`."""
+    arrays = _Layout()
+    arrays.add_tlbs(translation.tlbs)
+    return arrays.arrays, _paths(translation.tlbs, None), _blocks(arrays.used[8], np.int64)
 
 
 def pack(

@@ -16,6 +16,7 @@ from perfmodel.specs.quantity import Quantity, quantity, text, tuple_of, whole_n
 MOST_TLBS = 8
 MOST_WALK_CACHES = 4
 MOST_CACHES = 3
+_MOST_TREE_WAYS = 64  # inner nodes of the tree in one word
 
 
 class PageSize(StrEnum):
@@ -88,6 +89,10 @@ class Tlb:
 
     def __attrs_post_init__(self) -> None:
         _ways_divide(self)
+        if self.replacement is Replacement.TREE_PLRU and self.ways.value > _MOST_TREE_WAYS:
+            raise ValueError(
+                f"ways must be at most {_MOST_TREE_WAYS} where replacement is tree-plru"
+            )
         if self.coalesced_pages & (self.coalesced_pages - 1):
             raise ValueError("coalesced_pages must be a power of two")
 
@@ -130,8 +135,8 @@ class Walk:
 
     def __attrs_post_init__(self) -> None:
         held = [cache.level for cache in self.caches]
-        if len(set(held)) < len(held) or max(held, default=0) > self.levels:
-            raise ValueError(f"caches must be of different levels, none above {self.levels}")
+        if len(set(held)) < len(held):
+            raise ValueError("caches must be of different levels")
         entries, ways = int(self.nested_entries.value), int(self.nested_ways.value)
         if entries % ways:
             raise ValueError(f"nested_ways ({ways}) must divide nested_entries ({entries})")
@@ -143,7 +148,7 @@ class Cache:
 
     name: str = attrs.field(validator=text)
     size_bytes: Quantity = quantity(
-        "byte", "capacity that one core can use", minimum=4096, whole=True
+        "byte", "capacity that one core can use", minimum=64, whole=True
     )
     ways: Quantity = quantity("1", "associativity", minimum=1, maximum=64, whole=True)
     latency_ns: Quantity = quantity("ns", "load-to-use latency")
@@ -200,12 +205,17 @@ class Translation:
                 raise ValueError(f"two of the {kind} have the same name")
         for level in (1, 2):
             for access in (Accesses.LOADS, Accesses.STORES):
-                held = {
-                    size
+                serving = [
+                    tlb
                     for tlb in self.tlbs
                     if tlb.level == level and tlb.accesses in (Accesses.ALL, access)
-                    for size in tlb.page_sizes
-                }
+                ]
+                small = [tlb for tlb in serving if PageSize.SIZE_4K in tlb.page_sizes]
+                if len({tlb.coalesced_pages for tlb in small}) > 1:
+                    raise ValueError(
+                        f"TLBs of level {level} that hold 4k for {access} must coalesce alike"
+                    )
+                held = {size for tlb in serving for size in tlb.page_sizes}
                 needed = {PageSize.SIZE_4K, PageSize.SIZE_2M}
                 if level == 1:
                     needed.add(PageSize.SIZE_1G)

@@ -9,15 +9,14 @@ from typing import Any
 
 import attrs
 
-from perfmodel import abi
 from perfmodel.models.memory import SimulatedMemory
 from perfmodel.specs.catalog import load_machine, load_policy
 from perfmodel.specs.device import DeviceKind
 from perfmodel.specs.policy import Policy
 from perfmodel.specs.scenario import Scenario
 from perfmodel.specs.step import Step
+from tests.hardware import described
 from tests.oracles.mechanism import Mechanism
-from tests.oracles.tlb import Geometry
 
 IMPLEMENTATIONS = ("engine", "oracle")
 MACHINE = load_machine("amd-zen3")
@@ -57,8 +56,7 @@ def _oracle(scenario: Scenario, policy: Policy, kind: DeviceKind) -> Mechanism:
     return Mechanism(
         regions=scenario.region.count,
         content=scenario.region.content.value,
-        l1=Geometry(*abi.tlb_geometry(MACHINE.translation, 1)),
-        stlb=Geometry(*abi.tlb_geometry(MACHINE.translation, 2)),
+        tlbs=described(MACHINE.translation),
         level=policy.swap_entry,
         swapin_order=policy.swapin_order,
         lazy_deposit=policy.lazy_page_table_deposit,

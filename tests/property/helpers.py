@@ -16,9 +16,9 @@ from perfmodel.specs.policy import Policy
 from perfmodel.specs.quantity import Quantity
 from perfmodel.specs.scenario import Scenario
 from perfmodel.specs.step import Step
+from tests.hardware import described
 from tests.oracles.mechanism import Mechanism
 from tests.oracles.murmur import WORD, uniform
-from tests.oracles.tlb import Geometry
 
 KINDS = ("counters", "events", "fallbacks", "observed", "holds")
 # What one step counted, by kind and name; zeros are left out.
@@ -32,12 +32,10 @@ class Story:
     scenario: Scenario
     policy: Policy
     device: DeviceKind
-    machine: Machine = attrs.field(repr=lambda machine: f"<{machine.name}, {_tlbs(machine)}>")
+    machine: Machine = attrs.field(
+        repr=lambda machine: f"<{machine.name}, {described(machine.translation)}>"
+    )
     seed: int
-
-
-def _tlbs(machine: Machine) -> tuple[Geometry, Geometry]:
-    return geometry(machine, 1), geometry(machine, 2)
 
 
 def run_engine(story: Story) -> tuple[list[Counts], dict[str, int]]:
@@ -70,8 +68,6 @@ def oracle_of(story: Story) -> Mechanism:
     """The oracle before the first step."""
     scenario, policy, settings = story.scenario, story.policy, story.scenario.settings
 
-    l1, stlb = _tlbs(story.machine)
-
     def drawn(probability: float, first_stream: int) -> Callable[[int, int], bool]:
         threshold = round(probability * WORD)
         return lambda step, number: uniform(story.seed, first_stream + step, number) < threshold
@@ -93,14 +89,8 @@ def oracle_of(story: Story) -> Mechanism:
         zswap=str(settings.zswap),
         order9_fails=drawn(max(policy.order9_failure, settings.order9_failure), 0),
         charge_fails=drawn(settings.charge_failure, 1000),
-        l1=l1,
-        stlb=stlb,
+        tlbs=described(story.machine.translation),
     )
-
-
-def geometry(machine: Machine, level: int) -> Geometry:
-    """A TLB level as the oracle takes it."""
-    return Geometry(*abi.tlb_geometry(machine.translation, level))
 
 
 def fields_of(step: Step) -> dict[str, Any]:

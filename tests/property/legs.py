@@ -119,12 +119,11 @@ def with_little_memory() -> dict[str, list[int]]:
     from perfmodel.specs.scenario import SwapSpace
 
     machine = load_machine("amd-zen3")
-    columns = abi.tlb_columns(machine)
 
     def run(record: Any, steps: Any, sizes: Any) -> tuple[bool, Any, Any]:
         counts = np.zeros((len(steps), N_COUNTS), dtype=np.int64)
         mapping = np.zeros(N_MAPPING, dtype=np.int64)
-        fits = run_steps(record, steps, sizes, columns, counts, mapping)
+        fits = run_steps(record, steps, sizes, machine.translation, counts, mapping)
         return fits, counts, mapping
 
     found = {}
@@ -135,7 +134,7 @@ def with_little_memory() -> dict[str, list[int]]:
         steps = abi.pack_steps(scenario.steps)
         for kind, entry in ((DeviceKind.ZRAM, "pmd"), (DeviceKind.DISK, "mthp-64k")):
             policy = load_policy(entry)
-            record = abi.pack_parameters(scenario, machine, policy, kind, range(1))[0]
+            record = abi.pack_parameters(scenario, policy, kind, range(1))[0]
             sizes = abi.state_sizes(scenario, scenario.processes, 1 << 40)
             whole = run(record, steps, sizes)
             assert whole[0]
@@ -170,28 +169,23 @@ def live_kernels() -> list[int]:
 def out_of_range_is_an_error() -> dict[str, bool]:
     """Whether reads past an array's end are caught, in a kernel and deep in the engine."""
     from perfmodel import abi
-    from perfmodel.constants import N_MAPPING
-    from perfmodel.kernels.layout import N_COUNTS
+    from perfmodel.kernels.engine import run_step
     from perfmodel.kernels.touch import touch_pages
-    from perfmodel.models.simulated import run_steps
+    from perfmodel.models.memory import fresh_memory
     from perfmodel.specs.catalog import load_machine, load_policy, load_scenario
     from perfmodel.specs.device import DeviceKind
 
     scenario = load_scenario("thp-roundtrip")
-    parameters = abi.pack_parameters(
-        scenario, load_machine("amd-zen3"), load_policy("pte"), DeviceKind.ZRAM, range(1, 2)
-    )
+    parameters = abi.pack_parameters(scenario, load_policy("pte"), DeviceKind.ZRAM, range(1, 2))
     sizes = abi.state_sizes(scenario, 1, 1 << 30)
-    steps = abi.pack_steps(scenario.steps)
-    counts = np.zeros((len(steps), N_COUNTS), dtype=np.int64)
+    memory = fresh_memory(parameters[0], sizes, load_machine("amd-zen3").translation)
     caught = {"kernel": False, "engine": False}
     try:
         touch_pages(np.zeros(512, dtype=np.int64), 1, np.array([0, 256]))
     except IndexError:
         caught["kernel"] = True
     try:
-        # One column, where the machine's STLB needs 2048.
-        run_steps(parameters[0], steps, sizes, 1, counts, np.zeros(N_MAPPING, dtype=np.int64))
+        run_step(memory._replace(folios=memory.folios[:3]), abi.pack_steps(scenario.steps)[0])
     except IndexError:
         caught["engine"] = True
     return caught

@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 
 from tests.oracles.mechanism import Counts, Mechanism
-from tests.oracles.tlb import Geometry
+from tests.oracles.translation import TlbGeometry
 
 HUGE = "hugepages-2048kB/stats/"
-TLB = Geometry(shared=True, sets_4k=64, ways_4k=8, sets_2m=64, ways_2m=8)
+TLBS = tuple(
+    TlbGeometry(name, level, ("4k", "2m"), 64, 8) for level, name in ((1, "L1"), (2, "STLB"))
+)
 ASYNCHRONOUS = {"synchronous": False}
 PMD = {"level": "pmd"}
 WRITE = {"action": "touch", "write": True}
@@ -18,7 +20,7 @@ WRITE = {"action": "touch", "write": True}
 
 def run(*steps: str | dict[str, Any], **rules: Any) -> tuple[Mechanism, list[Counts]]:
     """Fill, then the steps; what each of those counted."""
-    mechanism = Mechanism(**({"regions": 1, "content": "random", "l1": TLB, "stlb": TLB} | rules))
+    mechanism = Mechanism(**({"regions": 1, "content": "random", "tlbs": TLBS} | rules))
     counts = []
     for step in ("fill", *steps):
         counts.append(mechanism.step({"action": step} if isinstance(step, str) else step))

@@ -30,11 +30,8 @@ from perfmodel.specs import scenario as specs
 from perfmodel.specs.catalog import load_device, load_machine, load_policy, load_scenario
 from perfmodel.specs.device import DeviceKind
 from perfmodel.specs.step import Racing, Step, StepAction
-from perfmodel.specs.translation import Accesses, PageSize, Tlb
-from tests.strategies import count
 
 ROUND_TRIP = load_scenario("thp-roundtrip")
-GEOMETRY = ("shared", "sets_4k", "ways_4k", "sets_2m", "ways_2m")
 
 
 @pytest.fixture(scope="module")
@@ -99,15 +96,15 @@ def test_every_price_of_a_spec_belongs_to_one_event(machine):
     assert sorted(used) == sorted(in_files - not_priced)
 
 
-def packed(machine, scenario=ROUND_TRIP, policy="pte", device=DeviceKind.ZRAM, seeds=range(1)):
+def packed(scenario=ROUND_TRIP, policy="pte", device=DeviceKind.ZRAM, seeds=range(1)):
     policy = load_policy(policy) if isinstance(policy, str) else policy
-    return abi.pack_parameters(scenario, machine, policy, device, seeds)
+    return abi.pack_parameters(scenario, policy, device, seeds)
 
 
-def test_parameters(machine):
+def test_parameters():
     scenario = load_scenario("thp-zero-roundtrip")
     policy = attrs.evolve(load_policy("mthp-64k"), order9_failure=0.25)
-    records = packed(machine, scenario, policy, seeds=range(5, 8))
+    records = packed(scenario, policy, seeds=range(5, 8))
     assert records["seed"].tolist() == [5, 6, 7]
     assert len(set(records[[name for name in records.dtype.names if name != "seed"]].tolist())) == 1
     record = records[0]
@@ -115,42 +112,38 @@ def test_parameters(machine):
     assert record["swapin_order"] == 4
     assert record["order9_failure_threshold"] == 1 << 30
     assert record["content"] == Content.ZERO
-    # Sapphire Rapids, loads: 64 entries of 4 ways and 32 of 4; 4 KiB pages may use both halves of
-    # the STLB, 2 MiB pages one, so that they are two arrays for the engine.
-    assert [record[f"l1_{part}"] for part in GEOMETRY] == [0, 16, 4, 8, 4]
-    assert [record[f"stlb_{part}"] for part in GEOMETRY] == [0, 256, 8, 128, 8]
 
 
 @pytest.mark.parametrize(("failure", "threshold"), [(0.0, 0), (1.0, 1 << 32), (0.5, 1 << 31)])
-def test_failure_threshold_reaches_never_and_always(machine, failure, threshold):
+def test_failure_threshold_reaches_never_and_always(failure, threshold):
     policy = load_policy("pmd", order9_failure=failure)
-    records = packed(machine, policy=policy)
+    records = packed(policy=policy)
     assert records["order9_failure_threshold"] == threshold
     assert records["swap_entry_level"] == SwapEntryLevel.PMD
 
 
 @pytest.mark.parametrize(("by_policy", "by_scenario"), [(0.25, 0.0), (0.0, 0.25), (0.25, 0.125)])
-def test_whoever_asks_for_more_failures_is_heard(machine, by_policy, by_scenario):
+def test_whoever_asks_for_more_failures_is_heard(by_policy, by_scenario):
     settings = specs.Settings(order9_failure=by_scenario, charge_failure=0.5)
     scenario = attrs.evolve(ROUND_TRIP, settings=settings)
-    (record,) = packed(machine, scenario, load_policy("pmd", order9_failure=by_policy))
+    (record,) = packed(scenario, load_policy("pmd", order9_failure=by_policy))
     assert record["order9_failure_threshold"] == 1 << 30
     assert record["charge_failure_threshold"] == 1 << 31
 
 
-def test_settings_reach_the_engine(machine):
+def test_settings_reach_the_engine():
     names = ("page_cluster", "vma_readahead", "zswap")
     for page_cluster, by_address, zswap in ((0, True, "never"), (5, False, "off"), (3, True, "on")):
         settings = specs.Settings(page_cluster, by_address, specs.Zswap(zswap))
-        (record,) = packed(machine, attrs.evolve(ROUND_TRIP, settings=settings))
+        (record,) = packed(attrs.evolve(ROUND_TRIP, settings=settings))
         found = [int(record[name]) for name in names]
         assert found == [page_cluster, by_address, Zswap[zswap.upper()]]
 
 
 @pytest.mark.parametrize("content", specs.PageContent)
-def test_contents_reach_the_engine(machine, content):
+def test_contents_reach_the_engine(content):
     region = attrs.evolve(ROUND_TRIP.region, content=content)
-    (record,) = packed(machine, attrs.evolve(ROUND_TRIP, region=region))
+    (record,) = packed(attrs.evolve(ROUND_TRIP, region=region))
     assert Content(record["content"]).name == content.name
 
 
@@ -163,8 +156,8 @@ def test_contents_reach_the_engine(machine, content):
         ("pmd-lazy", SwapEntryLevel.PMD, 1, 0),
     ],
 )
-def test_policies_reach_the_engine(machine, entry, level, lazy, batched):
-    (record,) = packed(machine, policy=entry)
+def test_policies_reach_the_engine(entry, level, lazy, batched):
+    (record,) = packed(policy=entry)
     assert record["swap_entry_level"] == level
     assert record["lazy_page_table_deposit"] == lazy
     assert record["batched_unmap"] == batched
@@ -179,8 +172,8 @@ def test_policies_reach_the_engine(machine, entry, level, lazy, batched):
         (DeviceKind.SWAP_FILE, 0, 0),
     ],
 )
-def test_devices_reach_the_engine(machine, kind, synchronous, block_device):
-    (record,) = packed(machine, device=kind)
+def test_devices_reach_the_engine(kind, synchronous, block_device):
+    (record,) = packed(device=kind)
     assert (record["synchronous"], record["block_device"]) == (synchronous, block_device)
 
 
@@ -244,47 +237,6 @@ def test_what_was_counted_is_said_by_name_and_the_rest_is_not():
     assert abi.name_fallbacks(counts) == {"write_shared": 3}
     assert abi.name_observed(counts) == {"smaps_swap_pages": 512}
     assert abi.name_holds(counts) == {"cluster": {"count": 2, "total": 513, "longest": 512}}
-
-
-def test_tlb_columns_hold_the_largest_level(machine):
-    assert abi.tlb_columns(machine) == 2048
-    assert abi.tlb_columns(load_machine("amd-zen5")) == 4096
-
-
-def array(level, sizes, entries, ways, accesses="all"):
-    return Tlb(
-        name=f"{level} {sizes} {accesses}",
-        level=level,
-        page_sizes=tuple(map(PageSize, sizes.split())),
-        entries=count(entries),
-        ways=count(ways),
-        accesses=Accesses(accesses),
-    )
-
-
-BOTH = array(1, "4k 2m 1g", 64, 64)
-
-
-@pytest.mark.parametrize(
-    ("stlb", "geometry"),
-    [
-        ([array(2, "4k 2m", 1536, 12)], (True, 128, 12, 128, 12)),
-        # What only stores or another size use does not count.
-        ([array(2, "4k 2m", 64, 4), array(2, "1g", 16, 4)], (True, 16, 4, 16, 4)),
-        ([array(2, "4k 2m", 64, 4, "loads"), array(2, "4k 2m", 8, 8, "stores")], (True, 16, 4) * 2),
-        ([array(2, "4k", 64, 4), array(2, "2m", 32, 8)], (False, 16, 4, 4, 8)),
-        # Two arrays for both sizes, and two of which 2 MiB pages may use one.
-        ([array(2, "4k 2m", 64, 4), array(2, "2m 4k", 64, 8, "loads")], (True, 32, 4, 32, 4)),
-        ([array(2, "4k 2m", 64, 4), array(2, "4k 1g", 128, 8)], (False, 24, 8, 16, 4)),
-        # An incomplete set does not exist.
-        ([array(2, "4k 2m", 2, 2), array(2, "4k", 9, 3)], (False, 3, 3, 1, 2)),
-    ],
-)
-def test_tlb_arrays_as_the_engine_knows_them(machine, stlb, geometry):
-    geometry = geometry[:3] + geometry[-2:]
-    translation = attrs.evolve(machine.translation, tlbs=(BOTH, *stlb))
-    assert abi.tlb_geometry(translation, 1) == (True, 1, 64, 1, 64)
-    assert abi.tlb_geometry(translation, 2) == geometry
 
 
 def test_times_are_whole_picoseconds():

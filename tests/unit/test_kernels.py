@@ -2,23 +2,19 @@
 
 import os
 
-import numba
 import numpy as np
 import pytest
 
 from perfmodel import abi
 from perfmodel.constants import (
-    N_EVENTS,
     N_MAPPING,
     PAGES_PER_PMD,
-    Event,
     Mapping,
     PteKind,
     RegionState,
 )
 from perfmodel.kernels import _jit, layout
 from perfmodel.kernels.engine import describe_mapping
-from perfmodel.kernels.tlb import flush, forget_huge, forget_pages, translate
 from perfmodel.kernels.touch import reference_loop, touch_pages, write_pages, write_regions
 from perfmodel.models.simulated import count_events
 from perfmodel.specs.catalog import load_machine, load_policy, load_scenario
@@ -32,72 +28,6 @@ WORDS_PER_RANGE = WORDS_PER_PAGE * PAGES_PER_PMD
 def spread(count):
     """So many pages of a 2 MiB range."""
     return np.arange(count, dtype=np.int64) * PAGES_PER_PMD // count
-
-
-# The TLB's rows
-
-
-@numba.njit
-def look_up(parameters, tlb, page, huge, events):
-    """What is inlined into its callers has no entry from Python."""
-    translate(parameters, tlb, page, huge, events)
-
-
-@numba.njit
-def forget_leaf(parameters, tlb, region):
-    forget_huge(parameters, tlb, region)
-
-
-def small_tlb(shared):
-    record = np.zeros(1, dtype=abi.PARAMETERS)
-    for name in abi.PARAMETERS.names:
-        if "_sets_" in name or "_ways_" in name:
-            record[name] = 2
-        elif name.endswith("_shared"):
-            record[name] = shared
-    state = np.zeros((4, 4), dtype=np.int64)
-    flush(state)
-    return record[0], state
-
-
-def test_ways_of_a_set_stand_in_the_order_of_their_last_use():
-    parameters, state = small_tlb(shared=True)
-    events = np.zeros(N_EVENTS, dtype=np.int64)
-    # Pages 4, 6 and 8 share set 0 of 2; the tag of a 4 KiB page is twice its number.
-    for page in (4, 6, 4, 8):
-        look_up(parameters, state, page, 0, events)
-    assert state[0].tolist() == [16, 8, -1, -1]
-    # An L1 hit does not reach the STLB, whose order is that of the L1 misses.
-    assert state[2].tolist() == [16, 12, -1, -1]
-    assert events[Event.WALK_PTE] == 3
-    assert events.sum() == 3
-
-
-def test_page_sizes_compete_only_in_a_shared_level():
-    for shared, rows in ((True, [0, 2]), (False, [1, 3])):
-        parameters, state = small_tlb(shared)
-        events = np.zeros(N_EVENTS, dtype=np.int64)
-        look_up(parameters, state, 3 * PAGES_PER_PMD, 1, events)
-        assert np.flatnonzero((state >= 0).any(axis=1)).tolist() == rows
-        assert events[Event.WALK_PMD] == 1
-
-
-@pytest.mark.parametrize("shared", [False, True])
-def test_forgetting_drops_the_pages_or_the_leaf_of_one_range(shared):
-    parameters, state = small_tlb(shared)
-    events = np.zeros(N_EVENTS, dtype=np.int64)
-    last_of_0, first_of_1 = PAGES_PER_PMD - 1, PAGES_PER_PMD
-    for page in (last_of_0, first_of_1):
-        look_up(parameters, state, page, 0, events)
-        look_up(parameters, state, page, 1, events)
-    # The tag of a page is twice its number; that of a leaf twice its range, and 1 more.
-    assert sorted(state[state >= 0]) == sorted(2 * [1, 3, 2 * last_of_0, 2 * first_of_1])
-    forget_pages(state, 1)
-    assert sorted(state[state >= 0]) == sorted(2 * [1, 3, 2 * last_of_0])
-    forget_leaf(parameters, state, 0)
-    assert sorted(state[state >= 0]) == sorted(2 * [3, 2 * last_of_0])
-    flush(state)
-    assert (state == -1).all()
 
 
 # The engine's arrays
@@ -117,7 +47,9 @@ def memory_of(states):
         rows=np.zeros((1, PAGES_PER_PMD), dtype=np.int64),
         state=state,
         counts=np.zeros(layout.N_COUNTS, dtype=np.int64),
-        tlb=np.zeros((4, 1), dtype=np.int64),
+        tlb_arrays=np.zeros((1, 8), dtype=np.int64),
+        tlb_paths=np.zeros((1, 8), dtype=np.int64),
+        tlb=np.zeros(8, dtype=np.int64),
     )
 
 
@@ -292,7 +224,7 @@ def test_every_kernel_has_one_specialisation(checked_leg):
     # Scenarios, entries and contents enter as data, so none of them compiles anything again. Inner
     # and inlined kernels count, too.
     counts = checked_leg["signatures"]
-    for name in ("engine.prepare", "engine.run_step", "tlb.translate", "slots.take_row"):
+    for name in ("engine.prepare", "engine.run_step", "translation.look_up", "slots.take_row"):
         assert f"perfmodel.kernels.{name}" in counts
     assert {name: count for name, count in counts.items() if count != 1} == {}
 

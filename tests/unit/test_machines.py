@@ -5,7 +5,6 @@ import re
 
 import pytest
 
-from perfmodel.abi import tlb_geometry
 from perfmodel.cli.show import show
 from perfmodel.models.simulated import simulate
 from perfmodel.specs.catalog import default_machine, load_machine, names
@@ -53,22 +52,6 @@ TLBS = {
 }
 PUBLISHED = sorted(name for name in names("machine") if load_machine(name).fit is None)
 
-# Shared, then sets and ways for 4 KiB and for 2 MiB: a level as the engine knows it.
-ENGINE = {
-    "amd-zen2": [(True, 1, 64, 1, 64), (True, 256, 8, 256, 8)],
-    "amd-zen3": [(True, 1, 64, 1, 64), (True, 256, 8, 256, 8)],
-    "amd-zen4": [(True, 1, 72, 1, 72), (True, 384, 8, 384, 8)],
-    "amd-zen5": [(True, 1, 96, 1, 96), (True, 512, 8, 512, 8)],
-    "intel-skylake-sp": [(False, 16, 4, 8, 4), (True, 128, 12, 128, 12)],
-    "intel-ice-lake-sp": [(False, 16, 4, 8, 4), (False, 256, 8, 128, 8)],
-    "intel-sapphire-rapids": [(False, 16, 4, 8, 4), (False, 256, 8, 128, 8)],
-    "intel-granite-rapids": [(False, 16, 6, 8, 4), (False, 256, 8, 128, 8)],
-    "arm-neoverse-n1": [(True, 1, 48, 1, 48), (True, 256, 5, 256, 5)],
-    "arm-neoverse-v1": [(True, 1, 48, 1, 48), (True, 256, 8, 256, 8)],
-    "arm-neoverse-v2": [(True, 1, 48, 1, 48), (True, 256, 8, 256, 8)],
-    "nvidia-grace": [(True, 1, 48, 1, 48), (True, 256, 8, 256, 8)],
-}
-
 # KiB of L1, L2 and of the L3 that a core can use; walk levels; STLB hit in cycles and their GHz.
 REST = {
     "amd-zen2": ((32, 512, 16 << 10), 4, (6.5, 3.4)),
@@ -105,7 +88,7 @@ PROCESSORS = [
 
 
 def test_every_published_machine_is_checked_here():
-    assert set(TLBS) == set(ENGINE) == set(REST) == set(PUBLISHED)
+    assert set(TLBS) == set(REST) == set(PUBLISHED)
 
 
 @pytest.mark.parametrize("name", TLBS)
@@ -121,12 +104,6 @@ def test_tlbs(name):
         for tlb in load_machine(name).translation.tlbs
     ]
     assert found == TLBS[name]
-
-
-@pytest.mark.parametrize("name", ENGINE)
-def test_tlbs_as_the_engine_knows_them(name):
-    translation = load_machine(name).translation
-    assert [tlb_geometry(translation, level) for level in (1, 2)] == ENGINE[name]
 
 
 @pytest.mark.parametrize("name", REST)

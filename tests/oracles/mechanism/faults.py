@@ -58,13 +58,34 @@ def access(world: World, process: Process, region_page: int, call: Call) -> None
         fault(world, process, memory, j, call)
         faults += 1
         assert faults < MOST_FAULTS, f"page {region_page} faults for ever"
-    huge = memory.table is None
-    source = world.translations.access(process.number, memory.number, j, huge=huge)
+    size = translation_size(memory, j)
+    source = world.translations.access(process.number, memory.number, j, size, call.write)
     if source == "stlb":
         world.event("STLB_HIT")
     elif source == "walk":
-        world.event("WALK_PMD" if huge else "WALK_PTE")
+        world.event("WALK_PMD" if size == "2m" else "WALK_PTE")
     world.event("ACCESS_CACHED" if region_page in world.warm else "ACCESS_MEMORY")
+
+
+def translation_size(memory: Range, j: int) -> str:
+    """What one TLB entry may translate: a leaf, a run of PTEs of one folio, or a page."""
+    if memory.table is None:
+        return "2m"
+    for pages, size in ((16, "64k"), (4, "16k")):
+        first = j // pages * pages
+        run = memory.table[first : first + pages]
+        head = run[0]
+        if head.kind != "P" or head.folio.order < pages.bit_length() - 1 or head.page % pages:
+            continue
+        if all(
+            entry.kind == "P"
+            and (entry.folio, entry.page) == (head.folio, head.page + index)
+            and (entry.writable, entry.uffd_wp) == (head.writable, head.uffd_wp)
+            and memory.protection[first + index] == memory.protection[first]
+            for index, entry in enumerate(run)
+        ):
+            return size
+    return "4k"
 
 
 def hardware_can(memory: Range, j: int, write: bool) -> bool:

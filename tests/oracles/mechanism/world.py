@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from tests.oracles.mechanism.memory import HUGE, PAGES, WRITABLE, Folio, Process
 from tests.oracles.mechanism.slots import Device
-from tests.oracles.tlb import Geometry, Tlb
+from tests.oracles.translation import Hardware, Mmu, TlbGeometry
 
 KIB_PER_PAGE = 4
 
@@ -23,8 +23,7 @@ class Rules:
 
     regions: int
     content: str
-    l1: Geometry
-    stlb: Geometry
+    tlbs: tuple[TlbGeometry, ...]
     level: str = "pte"
     swapin_order: int = 0
     lazy_deposit: bool = False
@@ -86,24 +85,36 @@ class Counts:
 
 
 class Translations:
-    """The TLB of all processes."""
+    """The TLBs; a process is an address space. Nothing walks here, nor are there caches."""
 
     def __init__(self, rules: Rules) -> None:
-        self.tlb = Tlb(rules.l1, rules.stlb)
-        self.ranges = rules.regions + 1
-        # What was looked up in each range since it was last forgotten: nothing else can be there.
-        self.used: dict[int, set[tuple[int, str]]] = {}
+        hardware = Hardware(
+            tlbs=rules.tlbs,
+            levels=4,
+            walkers=1,
+            walk_caches={},
+            nested=(1, 1),
+            caches=(),
+            latencies=(),
+            dram=0,
+            stlb_hit=0,
+        )
+        self.mmu = Mmu(hardware, [["4k"]])
+        # Ranges that were looked up since they were last forgotten: of no other is there anything.
+        self.used: set[tuple[int, int]] = set()
 
     def forget(self, process: int, number: int) -> None:
-        for tag, size in self.used.pop(process * self.ranges + number, ()):
-            for level in (self.tlb.l1, self.tlb.stlb):
-                level.arrays[size].drop(tag, size)
+        if (process, number) in self.used:
+            self.used.remove((process, number))
+            self.mmu.invalidate_range(number * PAGES, PAGES, process)
 
-    def access(self, process: int, number: int, j: int, *, huge: bool) -> str:
-        region = process * self.ranges + number
-        page = region * PAGES + j
-        self.used.setdefault(region, set()).add((region, "2m") if huge else (page, "4k"))
-        return self.tlb.access(page, huge=huge)
+    def access(self, process: int, number: int, j: int, size: str, write: bool) -> str:
+        self.used.add((process, number))
+        page = number * PAGES + j
+        for level, name in ((1, "l1"), (2, "stlb")):
+            if self.mmu.look_up(level, page, size, write, process) is not None:
+                return name
+        return "walk"
 
 
 class World:
