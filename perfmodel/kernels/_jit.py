@@ -70,6 +70,7 @@ def driver(function):
 
 prange = numba.prange
 types = numba.types
+cgutils = numba.core.cgutils
 JIT = not numba.config.DISABLE_JIT
 
 

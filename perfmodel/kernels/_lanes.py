@@ -8,7 +8,7 @@ block is 8 lanes of int64 or 16 lanes of uint32. Nothing here checks bounds.
 import numpy as np
 from llvmlite import ir
 
-from perfmodel.kernels._jit import intrinsic, types
+from perfmodel.kernels._jit import cgutils, intrinsic, types
 
 BLOCK_BYTES = 64
 _INDEX = ir.IntType(32)
@@ -63,6 +63,8 @@ def equal_lanes(_, row, first, tag):
 
 
 def _push_lane(row, first, last, tag):
+    if last < 0:
+        return
     for lane in range(last, 0, -1):
         row[first + lane] = row[first + lane - 1]
     row[first] = tag
@@ -72,6 +74,7 @@ def _push_lane(row, first, last, tag):
 def push_lane(_, row, first, last, tag):
     """Shift lanes 0 to `last` - 1 of a block up by one, over lane `last`, and put `tag` into 0.
 
+    Nothing happens where `last` is negative.
     Allocates: no. Mutates: row.
     """
 
@@ -88,7 +91,14 @@ def push_lane(_, row, first, last, tag):
         )
         until = _splat(builder, indices, builder.trunc(arguments[2], _INDEX))
         moves = builder.icmp_signed(">=", until, ir.Constant(indices, list(lanes)))
-        builder.store(builder.select(moves, shifted, block), pointer, align=align)
+        # Through a pointer that the compiler knows nothing about, because it would make a masked
+        # store of this, and the next comparison with the same set would have to wait for that.
+        word = ir.IntType(64)
+        same = builder.asm(
+            ir.FunctionType(word, [word]), "", "=r,0", [builder.ptrtoint(pointer, word)], False
+        )
+        place = builder.inttoptr(same, pointer.type)
+        builder.store(builder.select(moves, shifted, block), place, align=align)
         return context.get_dummy_value()
 
     return types.void(row, types.int64, types.int64, row.dtype), code
@@ -120,3 +130,24 @@ def count_bits(_, word):
         return builder.ctpop(arguments[0])
 
     return types.int64(types.uint64), code
+
+
+def _prefetch(row, index):
+    pass
+
+
+@intrinsic(_prefetch)
+def prefetch(_, row, index):
+    """Ask for the block around `index` before it is needed. Allocates: no. Mutates: nothing."""
+
+    def code(context, builder, signature, arguments):
+        _, pointer = _block(context, builder, signature.args[0], *arguments)
+        flag = ir.IntType(32)
+        address = builder.bitcast(pointer, ir.IntType(8).as_pointer())
+        kind = ir.FunctionType(ir.VoidType(), [address.type, flag, flag, flag])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        # To write to, keep in all levels, data.
+        builder.call(function, [address, *(ir.Constant(flag, value) for value in (1, 3, 1))])
+        return context.get_dummy_value()
+
+    return types.void(row, types.int64), code

@@ -23,19 +23,19 @@ from perfmodel.kernels.translation_layout import (
 
 
 @inline_kernel
-def set_index(arrays, array, number):
-    """Set of a number that is not negative. Allocates: no. Mutates: nothing."""
-    mask = arrays[array, MASK]
+def set_begin(row, number):
+    """Where the set of a number lies, by its array's row. Allocates: no. Mutates: nothing."""
+    mask = row[MASK]
     if mask >= 0:
-        return number & mask
-    return np.int64(np.uint64(number) % np.uint64(arrays[array, SETS]))
+        return row[OFFSET] + (number & mask) * row[STRIDE]
+    return row[OFFSET] + np.int64(np.uint64(number) % np.uint64(row[SETS])) * row[STRIDE]
 
 
 @inline_kernel
-def _use(arrays, lines, array, line):
-    first = arrays[array, OFFSET] + set_index(arrays, array, line) * arrays[array, STRIDE]
-    tag = np.uint32(line >> arrays[array, TAG_SHIFT])
-    return use_lru(lines, first, arrays[array, WAYS], tag)
+def use_line(row, lines, line):
+    """Use a line in one cache. True on a hit. Allocates: no. Mutates: lines."""
+    tag = np.uint32(line >> row[TAG_SHIFT])
+    return use_lru(lines, set_begin(row, line), row[WAYS], tag)
 
 
 @inline_kernel
@@ -44,16 +44,16 @@ def reference(arrays, lines, line):
 
     Allocates: no. Mutates: lines.
     """
-    if _use(arrays, lines, CACHES, line):
-        return 0
-    if arrays[CACHES + 1, WAYS] > 0 and _use(arrays, lines, CACHES + 1, line):
-        return 1
-    if arrays[CACHES + 2, WAYS] > 0 and _use(arrays, lines, CACHES + 2, line):
-        return 2
-    return DRAM
+    if use_line(arrays[CACHES], lines, line):
+        return np.int64(0)
+    if arrays[CACHES + 1, WAYS] > 0 and use_line(arrays[CACHES + 1], lines, line):
+        return np.int64(1)
+    if arrays[CACHES + 2, WAYS] == 0:
+        return np.int64(DRAM)
+    return DRAM - np.int64(use_line(arrays[CACHES + 2], lines, line))
 
 
 @inline_kernel
-def latency(parameters, arrays, where):
+def latency(arrays, where):
     """Picoseconds of a reference that ended there. Allocates: no. Mutates: nothing."""
-    return parameters["dram_ps"] if where == DRAM else arrays[CACHES + where, LATENCY]
+    return arrays[np.uint64(CACHES + where), LATENCY]

@@ -26,8 +26,17 @@ def use_lru(row, first, ways, tag):
         equal = equal_lanes(row, first, tag)
         push_lane(row, first, lowest_bit(equal) if equal != 0 else ways - 1, tag)
         return equal != 0
-    equal = equal_lanes(row, first, tag)
     last = first + ways - lanes
+    if last <= first + lanes:
+        # Two blocks without a branch, because nothing foretells where a tag is found.
+        equal = equal_lanes(row, first, tag)
+        behind = equal_lanes(row, first + lanes, tag)
+        displaced = row[np.uint64(first + lanes - 1)]
+        push_lane(row, first, lowest_bit(equal) if equal != 0 else lanes - 1, tag)
+        way = lowest_bit(behind) if behind != 0 else last - first - 1
+        push_lane(row, first + lanes, way if equal == 0 else np.int64(-1), displaced)
+        return (equal | behind) != 0
+    equal = equal_lanes(row, first, tag)
     pushed = tag
     while equal == 0 and first < last:
         displaced = row[np.uint64(first + lanes - 1)]
@@ -49,6 +58,18 @@ def find(row, first, ways, tag):
             way = begin + lowest_bit(equal)
             return way if way < ways else -1
     return -1
+
+
+@inline_kernel
+def use_if_there(row, first, ways, tag):
+    """Move a tag to the front of its set, if it is there. Allocates: no. Mutates: row."""
+    if ways <= lanes_of(row):
+        equal = equal_lanes(row, first, tag)
+        push_lane(row, first, lowest_bit(equal) if equal != 0 else np.int64(-1), tag)
+        return equal != 0
+    if find(row, first, ways, tag) < 0:
+        return False
+    return use_lru(row, first, ways, tag)
 
 
 @inline_kernel

@@ -104,6 +104,7 @@ def _lay_out(translation: Translation) -> _Layout:
         entries = _whole(data.size_bytes) // _BLOCK_BYTES
         arrays.add(layout.CACHES + index, entries, _whole(data.ways), 4)
         arrays.arrays[layout.CACHES + index, layout.LATENCY] = picoseconds(data.latency_ns)
+    arrays.arrays[layout.MEMORY, layout.LATENCY] = picoseconds(translation.dram_ns)
     return arrays
 
 
@@ -210,7 +211,6 @@ def pack(
         "walkers": _whole(translation.walk.walkers),
         "overlap": overlap,
         "stlb_hit_ps": picoseconds(translation.stlb_hit_ns),
-        "dram_ps": picoseconds(translation.dram_ns),
         "first_region": first_region,
         "regions": regions,
     }
@@ -226,4 +226,5 @@ def pack(
         lines=_blocks(arrays.used[4], np.uint32),
         counts=np.zeros(layout.N_COUNT_CELLS, dtype=np.int64),
         clock=np.zeros(layout.COMPLETED + overlap, dtype=np.int64),
+        scratch=np.zeros(layout.SCRATCH_CELLS, dtype=np.int64),
     )
