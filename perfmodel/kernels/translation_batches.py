@@ -12,7 +12,7 @@ import numpy as np
 
 from perfmodel.kernels._jit import inline_kernel, kernel
 from perfmodel.kernels._lanes import prefetch
-from perfmodel.kernels.data_caches import set_begin, use_line
+from perfmodel.kernels.recency import use_lru
 from perfmodel.kernels.translation import (
     CLASS_MASK,
     REFERENCES,
@@ -32,14 +32,19 @@ from perfmodel.kernels.translation_layout import (
     HOST,
     LATENCY,
     LATEST,
+    MASK,
     MISSED,
     MOST_CACHES,
     N_CLASSES,
     N_KINDS,
+    OFFSET,
     PAGE_SHIFT,
     READ,
+    SETS,
     STREAM,
+    STRIDE,
     TABLE,
+    TAG_SHIFT,
     WALKED,
     WAYS,
     Count,
@@ -47,6 +52,9 @@ from perfmodel.kernels.translation_layout import (
 from perfmodel.kernels.walk import walk
 
 AHEAD = 8  # references
+SETS_AT_HAND = 256  # that the host's first cache surely holds
+CLASS_COUNT_BITS = 20  # a batch has fewer references
+CLASS_COUNT_MASK = (1 << CLASS_COUNT_BITS) - 1
 
 
 @inline_kernel
@@ -144,31 +152,34 @@ def _through_cache(mmu, cache, end):
     """
     scratch, lines, counts = mmu.scratch, mmu.lines, mmu.counts
     row = mmu.arrays[np.uint64(CACHES + cache)]
+    offset, stride, ways, shift = row[OFFSET], row[STRIDE], row[WAYS], row[TAG_SHIFT]
+    mask, sets = row[MASK], np.uint64(row[SETS])
+    ahead = np.int64(AHEAD if sets > SETS_AT_HAND else 0)
     kept = np.int64(STREAM)
-    tables = np.int64(0)
-    hosts = np.int64(0)
+    missed_of_class = np.int64(0)
     old_line = np.int64(-1)
     for position in range(STREAM, end):
-        # What lies behind the end are old references, which do no harm.
-        coming = scratch[np.uint64(position + AHEAD)] >> CLASS_SHIFT
-        prefetch(lines, set_begin(row, coming))
+        if ahead > 0:
+            # What lies behind the end are old references, which do no harm.
+            line = scratch[np.uint64(position + ahead)] >> CLASS_SHIFT
+            index = line & mask if mask >= 0 else np.int64(np.uint64(line) % sets)
+            prefetch(lines, offset + index * stride)
         word = scratch[np.uint64(position)]
         line = word >> CLASS_SHIFT
         if line == old_line:
             continue  # a hit, and nothing moves
         old_line = line
-        missed = np.int64(not use_line(row, lines, line))
+        index = line & mask if mask >= 0 else np.int64(np.uint64(line) % sets)
+        hit = use_lru(lines, offset + index * stride, ways, np.uint32(line >> shift))
+        missed = np.int64(not hit)
         scratch[np.uint64(kept)] = word
         kept += missed
-        tables += missed & np.int64(word & CLASS_MASK == TABLE)
-        hosts += missed & np.int64(word & CLASS_MASK == HOST)
+        missed_of_class += missed << (word & CLASS_MASK) * CLASS_COUNT_BITS
     following = cache + 1
     if following < MOST_CACHES and mmu.arrays[np.uint64(CACHES + following), WAYS] == 0:
         following = np.int64(DRAM)
     for kind in range(N_CLASSES):
-        missed = tables if kind == TABLE else hosts
-        if kind == DATA:
-            missed = kept - STREAM - tables - hosts
+        missed = missed_of_class >> kind * CLASS_COUNT_BITS & CLASS_COUNT_MASK
         counts[np.uint64(REFERENCES + 4 * kind + cache)] -= missed
         counts[np.uint64(REFERENCES + 4 * kind + following)] += missed
     return kept
