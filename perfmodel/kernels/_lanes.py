@@ -62,19 +62,16 @@ def equal_lanes(_, row, first, tag):
     return types.int64(row, types.int64, row.dtype), code
 
 
-def _push_lane(row, first, last, tag):
-    if last < 0:
-        return
-    for lane in range(last, 0, -1):
-        row[first + lane] = row[first + lane - 1]
-    row[first] = tag
+def _push_lanes(row, first, lanes, tag):
+    for lane in range(lanes_of(row) - 1, -1, -1):
+        if lanes >> lane & 1:
+            row[first + lane] = row[first + lane - 1] if lane > 0 else tag
 
 
-@intrinsic(_push_lane)
-def push_lane(_, row, first, last, tag):
-    """Shift lanes 0 to `last` - 1 of a block up by one, over lane `last`, and put `tag` into 0.
+@intrinsic(_push_lanes)
+def push_lanes(_, row, first, lanes, tag):
+    """Into each lane of a block whose bit is set goes the lane before it, into lane 0 `tag`.
 
-    Nothing happens where `last` is negative.
     Allocates: no. Mutates: row.
     """
 
@@ -82,15 +79,14 @@ def push_lane(_, row, first, last, tag):
         vector, pointer = _block(context, builder, signature.args[0], *arguments[:2])
         align = signature.args[0].dtype.bitwidth // 8
         block = builder.load(pointer, align=align)
-        lanes = range(vector.count)
-        indices = ir.VectorType(_INDEX, vector.count)
+        before = [0, *range(vector.count, 2 * vector.count - 1)]
         shifted = builder.shuffle_vector(
             _splat(builder, vector, arguments[3]),
             block,
-            ir.Constant(indices, [0, *(vector.count + lane for lane in lanes[:-1])]),
+            ir.Constant(ir.VectorType(_INDEX, vector.count), before),
         )
-        until = _splat(builder, indices, builder.trunc(arguments[2], _INDEX))
-        moves = builder.icmp_signed(">=", until, ir.Constant(indices, list(lanes)))
+        bits = builder.trunc(arguments[2], ir.IntType(vector.count))
+        moves = builder.bitcast(bits, ir.VectorType(ir.IntType(1), vector.count))
         # Through a pointer that the compiler knows nothing about, because it would make a masked
         # store of this, and the next comparison with the same set would have to wait for that.
         word = ir.IntType(64)

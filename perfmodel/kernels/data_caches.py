@@ -11,9 +11,11 @@ from perfmodel.kernels._jit import inline_kernel
 from perfmodel.kernels.recency import use_lru
 from perfmodel.kernels.translation_layout import (
     CACHES,
+    COLUMNS,
     DRAM,
     LATENCY,
     MASK,
+    MOST_CACHES,
     OFFSET,
     SETS,
     STRIDE,
@@ -23,19 +25,36 @@ from perfmodel.kernels.translation_layout import (
 
 
 @inline_kernel
-def set_begin(row, number):
-    """Where the set of a number lies, by its array's row. Allocates: no. Mutates: nothing."""
-    mask = row[MASK]
-    if mask >= 0:
-        return row[OFFSET] + (number & mask) * row[STRIDE]
-    return row[OFFSET] + np.int64(np.uint64(number) % np.uint64(row[SETS])) * row[STRIDE]
+def column(table, row, number):
+    """One number of a row of `Mmu.arrays`, or of such a row elsewhere; `row` is where it begins.
+
+    Allocates: no. Mutates: nothing.
+    """
+    return table[np.uint64(row + number)]
 
 
 @inline_kernel
-def use_line(row, lines, line):
+def set_begin(table, row, number):
+    """Where the set of a number lies, by its array's row. Allocates: no. Mutates: nothing."""
+    mask = column(table, row, MASK)
+    index = number & mask
+    if mask < 0:
+        index = np.int64(np.uint64(number) % np.uint64(column(table, row, SETS)))
+    return column(table, row, OFFSET) + index * column(table, row, STRIDE)
+
+
+@inline_kernel
+def use_line(arrays, cache, lines, line):
     """Use a line in one cache. True on a hit. Allocates: no. Mutates: lines."""
-    tag = np.uint32(line >> row[TAG_SHIFT])
-    return use_lru(lines, set_begin(row, line), row[WAYS], tag)
+    row = (CACHES + cache) * COLUMNS
+    tag = np.uint32(line >> column(arrays, row, TAG_SHIFT))
+    return use_lru(lines, set_begin(arrays, row, line), column(arrays, row, WAYS), tag)
+
+
+@inline_kernel
+def has_cache(arrays, cache):
+    """Whether there is such a level. Allocates: no. Mutates: nothing."""
+    return column(arrays, (CACHES + cache) * COLUMNS, WAYS) > 0
 
 
 @inline_kernel
@@ -44,16 +63,13 @@ def reference(arrays, lines, line):
 
     Allocates: no. Mutates: lines.
     """
-    if use_line(arrays[CACHES], lines, line):
-        return np.int64(0)
-    if arrays[CACHES + 1, WAYS] > 0 and use_line(arrays[CACHES + 1], lines, line):
-        return np.int64(1)
-    if arrays[CACHES + 2, WAYS] == 0:
-        return np.int64(DRAM)
-    return DRAM - np.int64(use_line(arrays[CACHES + 2], lines, line))
+    for cache in range(MOST_CACHES):
+        if has_cache(arrays, cache) and use_line(arrays, cache, lines, line):
+            return cache
+    return np.int64(DRAM)
 
 
 @inline_kernel
 def latency(arrays, where):
     """Picoseconds of a reference that ended there. Allocates: no. Mutates: nothing."""
-    return arrays[np.uint64(CACHES + where), LATENCY]
+    return column(arrays, (CACHES + where) * COLUMNS, LATENCY)

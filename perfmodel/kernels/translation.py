@@ -6,12 +6,14 @@
 import numpy as np
 
 from perfmodel.kernels._jit import inline_kernel, kernel
-from perfmodel.kernels.data_caches import latency, reference, set_begin
+from perfmodel.kernels.data_caches import column, latency, reference, set_begin
 from perfmodel.kernels.recency import FREE, use_lru, use_tree
 from perfmodel.kernels.translation_layout import (
+    ARRAY,
     CACHES,
     CHOICES,
     CLASS_SHIFT,
+    COLUMNS,
     COMPLETED,
     DATA,
     GUEST_WALK_CACHES,
@@ -28,6 +30,7 @@ from perfmodel.kernels.translation_layout import (
     ORDER,
     ORDER_MASK,
     PAGE_SHIFT,
+    PATH_COLUMNS,
     REGION_SHIFT,
     SETS,
     SPACE_MASK,
@@ -54,27 +57,28 @@ def look_up(arrays, paths, entries, path, page, space):
 
     Allocates: no. Mutates: entries.
     """
-    way = paths[np.uint64(path)]
-    held = way[HELD]
-    if held == 0:
-        return np.int64(-1), False
-    order = way[ORDER]
+    way = path * PATH_COLUMNS
+    held = column(paths, way, HELD)
+    order = column(paths, way, ORDER)
     number = page >> order
     tag = number << NUMBER_SHIFT | space << SPACE_SHIFT | order
-    choice = np.int64(0)
-    if held == 2:
-        choice = number & 1
-        number >>= 1
-    elif held > 2:
-        choice = np.int64(np.uint64(number) % np.uint64(held))
-        number = np.int64(np.uint64(number) // np.uint64(held))
-    array = way[np.uint64(CHOICES + choice)]
-    row = arrays[np.uint64(array)]
-    first = set_begin(row, number)
-    tree = row[TREE]
+    row = way + CHOICES
+    if held > 1:
+        if held == 2:
+            row += (number & 1) * COLUMNS
+            number >>= 1
+        else:
+            row += np.int64(np.uint64(number) % np.uint64(held)) * COLUMNS
+            number = np.int64(np.uint64(number) // np.uint64(held))
+    elif held == 0:
+        return np.int64(-1), False
+    array = column(paths, row, ARRAY)
+    first = set_begin(paths, row, number)
+    ways = column(paths, row, WAYS)
+    tree = column(paths, row, TREE)
     if tree == 0:
-        return array, use_lru(entries, first, row[WAYS], tag)
-    return array, use_tree(entries, first, row[WAYS], first + tree, tag)
+        return array, use_lru(entries, first, ways, tag)
+    return array, use_tree(entries, first, ways, first + tree, tag)
 
 
 @inline_kernel
@@ -191,10 +195,11 @@ def invalidate(mmu, first_page, last_page, space):
     Allocates: no. Mutates: mmu.entries.
     """
     for array in range(GUEST_WALK_CACHES + MOST_LEVELS + 1):
-        ways = mmu.arrays[array, WAYS]
-        keeps_order = mmu.arrays[array, TREE] == 0
-        for index in range(mmu.arrays[array, SETS]):
-            first = mmu.arrays[array, OFFSET] + index * mmu.arrays[array, STRIDE]
+        row = array * COLUMNS
+        ways = column(mmu.arrays, row, WAYS)
+        keeps_order = column(mmu.arrays, row, TREE) == 0
+        for index in range(column(mmu.arrays, row, SETS)):
+            first = column(mmu.arrays, row, OFFSET) + index * column(mmu.arrays, row, STRIDE)
             kept = first
             for entry in range(first, first + ways):
                 tag = mmu.entries[entry]
@@ -215,6 +220,7 @@ def invalidate(mmu, first_page, last_page, space):
 def invalidate_all(mmu):
     """Drop every translation, the host's too. Allocates: no. Mutates: mmu.entries."""
     for array in range(CACHES):
-        for index in range(mmu.arrays[array, SETS]):
-            first = mmu.arrays[array, OFFSET] + index * mmu.arrays[array, STRIDE]
-            mmu.entries[first : first + mmu.arrays[array, WAYS]] = FREE
+        row = array * COLUMNS
+        for index in range(column(mmu.arrays, row, SETS)):
+            first = column(mmu.arrays, row, OFFSET) + index * column(mmu.arrays, row, STRIDE)
+            mmu.entries[first : first + column(mmu.arrays, row, WAYS)] = FREE

@@ -12,6 +12,7 @@ import numpy as np
 
 from perfmodel.kernels._jit import inline_kernel, kernel
 from perfmodel.kernels._lanes import prefetch
+from perfmodel.kernels.data_caches import column, has_cache, latency
 from perfmodel.kernels.recency import use_lru
 from perfmodel.kernels.translation import (
     CLASS_MASK,
@@ -26,11 +27,11 @@ from perfmodel.kernels.translation_layout import (
     BATCH,
     CACHES,
     CLASS_SHIFT,
+    COLUMNS,
     COMPLETED,
     DATA,
     DRAM,
     HOST,
-    LATENCY,
     LATEST,
     MASK,
     MISSED,
@@ -39,6 +40,7 @@ from perfmodel.kernels.translation_layout import (
     N_KINDS,
     OFFSET,
     PAGE_SHIFT,
+    PHYSICAL,
     READ,
     SETS,
     STREAM,
@@ -70,6 +72,7 @@ def _first_level(mmu, addresses, stores, spaces, begin, end, every_store, every_
         space = np.int64(spaces[np.uint64(index & every_space)])
         data = physical_line(mmu.parameters, address, space)
         scratch[np.uint64(READ + index - begin)] = 0
+        scratch[np.uint64(PHYSICAL + index - begin)] = data
         page = address >> PAGE_SHIFT
         path = region_kind(mmu, data) + N_KINDS * store
         if page == old_page and path == old_path and space == old_space:
@@ -84,7 +87,7 @@ def _first_level(mmu, addresses, stores, spaces, begin, end, every_store, every_
 
 
 @inline_kernel
-def _second_level(mmu, addresses, stores, spaces, missed, every_store, every_space):
+def _second_level(mmu, addresses, stores, spaces, begin, missed, every_store, every_space):
     """Look up in level 2 what missed level 1; list what has to be walked. How many."""
     scratch, counts = mmu.scratch, mmu.counts
     walked = np.int64(WALKED)
@@ -93,7 +96,7 @@ def _second_level(mmu, addresses, stores, spaces, missed, every_store, every_spa
         address = addresses[np.uint64(index)]
         store = np.int64(stores[np.uint64(index & every_store)])
         space = np.int64(spaces[np.uint64(index & every_space)])
-        kind = region_kind(mmu, physical_line(mmu.parameters, address, space))
+        kind = region_kind(mmu, scratch[np.uint64(PHYSICAL + index - begin)])
         path = kind + N_KINDS * (store + 2)
         page = address >> PAGE_SHIFT
         array, hit = look_up(mmu.arrays, mmu.paths, mmu.entries, path, page, space)
@@ -115,7 +118,7 @@ def _references(mmu, addresses, spaces, begin, end, walked, every_space):
         index = scratch[np.uint64(turn)]
         address = addresses[np.uint64(index)]
         space = np.int64(spaces[np.uint64(index & every_space)])
-        data = physical_line(mmu.parameters, address, space)
+        data = scratch[np.uint64(PHYSICAL + index - begin)]
         kind = region_kind(mmu, data)
         mmu.counts[np.uint64(WALKS + kind)] += 1
         first = STREAM + index - begin + read
@@ -136,8 +139,7 @@ def _references(mmu, addresses, spaces, begin, end, walked, every_space):
         read += last - first
     position = np.int64(STREAM)
     for index in range(begin, end):
-        space = np.int64(spaces[np.uint64(index & every_space)])
-        data = physical_line(mmu.parameters, addresses[np.uint64(index)], space)
+        data = scratch[np.uint64(PHYSICAL + index - begin)]
         position += scratch[np.uint64(READ + index - begin)]
         scratch[np.uint64(position)] = data << CLASS_SHIFT | DATA
         position += 1
@@ -151,9 +153,10 @@ def _through_cache(mmu, cache, end):
     What is missed is counted under the next level, and no longer under this one.
     """
     scratch, lines, counts = mmu.scratch, mmu.lines, mmu.counts
-    row = mmu.arrays[np.uint64(CACHES + cache)]
-    offset, stride, ways, shift = row[OFFSET], row[STRIDE], row[WAYS], row[TAG_SHIFT]
-    mask, sets = row[MASK], np.uint64(row[SETS])
+    arrays, row = mmu.arrays, (CACHES + cache) * COLUMNS
+    offset, stride = column(arrays, row, OFFSET), column(arrays, row, STRIDE)
+    ways, shift = column(arrays, row, WAYS), column(arrays, row, TAG_SHIFT)
+    mask, sets = column(arrays, row, MASK), np.uint64(column(arrays, row, SETS))
     ahead = np.int64(AHEAD if sets > SETS_AT_HAND else 0)
     kept = np.int64(STREAM)
     missed_of_class = np.int64(0)
@@ -176,7 +179,7 @@ def _through_cache(mmu, cache, end):
         kept += missed
         missed_of_class += missed << (word & CLASS_MASK) * CLASS_COUNT_BITS
     following = cache + 1
-    if following < MOST_CACHES and mmu.arrays[np.uint64(CACHES + following), WAYS] == 0:
+    if following < MOST_CACHES and not has_cache(arrays, following):
         following = np.int64(DRAM)
     for kind in range(N_CLASSES):
         missed = missed_of_class >> kind * CLASS_COUNT_BITS & CLASS_COUNT_MASK
@@ -192,7 +195,7 @@ def _picoseconds(mmu):
     for kind in range(N_CLASSES):
         for where in range(DRAM + 1):
             times = mmu.counts[np.uint64(REFERENCES + 4 * kind + where)]
-            spent += times * mmu.arrays[np.uint64(CACHES + where), LATENCY]
+            spent += times * latency(mmu.arrays, where)
     return spent
 
 
@@ -209,7 +212,9 @@ def run_batches(mmu, addresses, stores, spaces):
     for begin in range(0, addresses.size, BATCH):
         end = min(begin + BATCH, addresses.size)
         missed = _first_level(mmu, addresses, stores, spaces, begin, end, every_store, every_space)
-        walked = _second_level(mmu, addresses, stores, spaces, missed, every_store, every_space)
+        walked = _second_level(
+            mmu, addresses, stores, spaces, begin, missed, every_store, every_space
+        )
         last = _references(mmu, addresses, spaces, begin, end, walked, every_space)
         # All stand under the first cache until they miss it.
         counts[Count.ACCESSES] += end - begin
@@ -221,7 +226,7 @@ def run_batches(mmu, addresses, stores, spaces):
         counts[np.uint64(REFERENCES + 4 * HOST)] += hosts
         counts[np.uint64(REFERENCES + 4 * TABLE)] += last - STREAM - hosts - (end - begin)
         for cache in range(MOST_CACHES):
-            if mmu.arrays[np.uint64(CACHES + cache), WAYS] > 0:
+            if has_cache(mmu.arrays, cache):
                 last = _through_cache(mmu, cache, last)
     mmu.clock[COMPLETED] += _picoseconds(mmu) - before
     mmu.clock[LATEST] = mmu.clock[COMPLETED]

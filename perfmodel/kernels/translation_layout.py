@@ -33,7 +33,7 @@ NUMBER_SHIFT = 17
 ORDER_MASK = 31
 SPACE_MASK = 4095
 
-# Rows of `Mmu.arrays`; walk caches by the level of the entries that they hold.
+# Rows of `Mmu.arrays`, COLUMNS wide; walk caches by the level of the entries that they hold.
 GUEST_WALK_CACHES = MOST_TLBS - 2
 HOST_WALK_CACHES = GUEST_WALK_CACHES + 4
 NESTED_CACHE = HOST_WALK_CACHES + MOST_LEVELS + 1
@@ -41,7 +41,7 @@ CACHES = NESTED_CACHE + 1
 MEMORY = CACHES + MOST_CACHES  # DRAM; it has a latency and nothing else
 N_ARRAYS = MEMORY + 1
 
-# Columns of `Mmu.arrays`.
+# Columns of `Mmu.arrays`. Tables have one dimension, because the width of a row is known then.
 OFFSET = 0  # of set 0
 SETS = 1
 WAYS = 2  # 0: there is no such array
@@ -49,19 +49,20 @@ MASK = 3  # sets - 1 where that is a bit mask, else -1
 STRIDE = 4  # from one set to the next
 TREE = 5  # from the set to its tree under tree-PLRU, 0 under LRU
 TAG_SHIFT = 6  # of a line
-LATENCY = 7  # picoseconds
-N_ARRAY_COLUMNS = 8
+LATENCY = 7  # picoseconds; in `Mmu.paths` the ARRAY's row instead
+ARRAY = 7
+COLUMNS = 8
 
 # Columns of `Mmu.paths`, whose row is 12 x (level - 1) + 6 x store + kind of mapping.
 ORDER = 0  # of the entry
 HELD = 1  # how many arrays of the level share the size
-CHOICES = 2  # and which they are
-N_PATH_COLUMNS = CHOICES + MOST_TLBS
+CHOICES = 8  # COLUMNS of each of them, as in `Mmu.arrays`
+PATH_COLUMNS = CHOICES + MOST_TLBS * COLUMNS
 
 # Columns of `Mmu.tables`, whose row is the level, plus MOST_LEVELS for the host's tables.
 FIRST_LINE = 0  # of entry 0; may be negative
 LINES = 1  # of one address space
-N_TABLE_COLUMNS = 2
+TABLE_COLUMNS = 2
 
 
 class Kind(IntEnum):
@@ -130,7 +131,8 @@ BATCH = 1024
 MISSED = 0  # accesses that miss level 1
 WALKED = BATCH
 READ = 2 * BATCH  # references of each access, its own not counted
-STREAM = 3 * BATCH  # references in their order
+PHYSICAL = 3 * BATCH  # the line of each access
+STREAM = 4 * BATCH  # references in their order
 # A nested walk of 5 + 5 levels and the data; one more access's worth may be written behind the end.
 MOST_REFERENCES = (MOST_LEVELS + 1) ** 2
 SCRATCH_CELLS = STREAM + (BATCH + 1) * MOST_REFERENCES
@@ -142,9 +144,9 @@ class Mmu(NamedTuple):
     Parameters
     ----------
     parameters : record of `PARAMETERS`
-    arrays : int64, shape (N_ARRAYS, N_ARRAY_COLUMNS)
-    paths : int64, shape (24, N_PATH_COLUMNS)
-    tables : int64, shape (2 x MOST_LEVELS + 1, N_TABLE_COLUMNS)
+    arrays : int64, shape (N_ARRAYS x COLUMNS,)
+    paths : int64, shape (24 x PATH_COLUMNS,)
+    tables : int64, shape ((2 x MOST_LEVELS + 1) x TABLE_COLUMNS,)
     kinds : uint8, shape (address spaces x regions,), by `Kind`
     entries : int64, aligned to 64 bytes
     lines : uint32, aligned to 64 bytes

@@ -6,10 +6,11 @@ Entries are numbered through a level: entry n of level l maps the 4 KiB pages fr
 import numpy as np
 
 from perfmodel.kernels._jit import inline_kernel, inner_kernel
-from perfmodel.kernels.data_caches import set_begin
-from perfmodel.kernels.recency import use_if_there, use_lru
+from perfmodel.kernels.data_caches import column, set_begin
+from perfmodel.kernels.recency import use_lru
 from perfmodel.kernels.translation_layout import (
     CLASS_SHIFT,
+    COLUMNS,
     ENTRIES_PER_LINE_SHIFT,
     FIRST_LINE,
     GUEST_WALK_CACHES,
@@ -22,6 +23,7 @@ from perfmodel.kernels.translation_layout import (
     NUMBER_SHIFT,
     SPACE_SHIFT,
     TABLE,
+    TABLE_COLUMNS,
     TABLE_SHIFT,
     WAYS,
     Count,
@@ -33,22 +35,22 @@ HOST_WALK_CACHE_HITS = int(Count.HOST_WALK_CACHE_HITS)
 
 
 @inline_kernel
-def _use(arrays, entries, array, number, space):
-    """Use an entry of a walk cache or of the nested cache."""
-    row = arrays[np.uint64(array)]
-    tag = number << NUMBER_SHIFT | space << SPACE_SHIFT
-    return use_lru(entries, set_begin(row, number), row[WAYS], tag)
-
-
-@inline_kernel
 def _begin(parameters, arrays, entries, counts, caches, hits, page, space, leaf):
-    """Level at which reading begins; the walk cache that says so has its entry used."""
+    """Level at which reading begins: below the lowest entry above the leaf that a cache holds.
+
+    What a cache does not hold will be read, so it is inserted here and now.
+    """
     for level in range(leaf + 1, parameters["levels"] + 1):
-        row = arrays[np.uint64(caches + level)]
-        if row[WAYS] > 0:
+        row = (caches + level) * COLUMNS
+        ways = column(arrays, row, WAYS)
+        if ways > 0:
             number = page >> (TABLE_SHIFT * (level - 1))
             tag = number << NUMBER_SHIFT | space << SPACE_SHIFT
-            if use_if_there(entries, set_begin(row, number), row[WAYS], tag):
+            first = set_begin(arrays, row, number)
+            # The upper levels are nearly always the last used ones, which stay where they are.
+            if (level > 2 and entries[np.uint64(first)] == tag) or use_lru(
+                entries, first, ways, tag
+            ):
                 counts[np.uint64(hits + level)] += 1
                 return level - 1
     return parameters["levels"]
@@ -61,7 +63,10 @@ def translate_on_host(parameters, arrays, tables, entries, counts, page, out, po
     Returns the position behind. Allocates: no. Mutates: entries, counts, out.
     """
     leaf = parameters["host_leaf"]
-    if _use(arrays, entries, NESTED_CACHE, page >> (TABLE_SHIFT * (leaf - 1)), 0):
+    row = NESTED_CACHE * COLUMNS
+    number = page >> (TABLE_SHIFT * (leaf - 1))
+    first = set_begin(arrays, row, number)
+    if use_lru(entries, first, column(arrays, row, WAYS), number << NUMBER_SHIFT):
         counts[Count.NESTED_HITS] += 1
         return position
     counts[Count.HOST_WALKS] += 1
@@ -78,12 +83,10 @@ def translate_on_host(parameters, arrays, tables, entries, counts, page, out, po
     )
     while level >= leaf:
         number = page >> (TABLE_SHIFT * (level - 1))
-        begin = tables[np.uint64(MOST_LEVELS + level), FIRST_LINE]
+        begin = tables[np.uint64(TABLE_COLUMNS * (MOST_LEVELS + level) + FIRST_LINE)]
         line = begin + (number >> ENTRIES_PER_LINE_SHIFT)
         out[np.uint64(position)] = line << CLASS_SHIFT | HOST
         position += 1
-        if level > leaf and arrays[np.uint64(HOST_WALK_CACHES + level), WAYS] > 0:
-            _use(arrays, entries, HOST_WALK_CACHES + level, number, 0)
         level -= 1
     return position
 
@@ -114,8 +117,8 @@ def walk(parameters, arrays, tables, entries, counts, page, space, kind, data, o
     while level >= leaf:
         number = page >> (TABLE_SHIFT * (level - 1))
         line = (
-            tables[np.uint64(level), FIRST_LINE]
-            + space * tables[np.uint64(level), LINES]
+            tables[np.uint64(TABLE_COLUMNS * level + FIRST_LINE)]
+            + space * tables[np.uint64(TABLE_COLUMNS * level + LINES)]
             + (number >> ENTRIES_PER_LINE_SHIFT)
         )
         if nested:
@@ -131,8 +134,6 @@ def walk(parameters, arrays, tables, entries, counts, page, space, kind, data, o
             )
         out[np.uint64(position)] = line << CLASS_SHIFT | TABLE
         position += 1
-        if level > leaf and arrays[np.uint64(GUEST_WALK_CACHES + level), WAYS] > 0:
-            _use(arrays, entries, GUEST_WALK_CACHES + level, number, space)
         level -= 1
     if nested:
         page = data >> LINES_PER_PAGE_SHIFT

@@ -331,9 +331,13 @@ class TranslationSimulation:
             tlb.name: self.array_contents(index) for index, tlb in enumerate(self.translation.tlbs)
         }
 
+    def _array(self, array: int) -> npt.NDArray[np.int64]:
+        row: npt.NDArray[np.int64] = self.mmu.arrays.reshape(-1, layout.COLUMNS)[array]
+        return row
+
     def array_contents(self, array: int) -> list[list[tuple[int, int, int] | None]]:
         """The same of one row of `Mmu.arrays` that is no data cache."""
-        row = self.mmu.arrays[array]
+        row = self._array(array)
         contents: list[list[tuple[int, int, int] | None]] = []
         for index in range(int(row[layout.SETS])):
             first = int(row[layout.OFFSET] + index * row[layout.STRIDE])
@@ -355,7 +359,7 @@ class TranslationSimulation:
 
     def cache_contents(self, level: int) -> list[list[int]]:
         """Lines in data cache `level` (0 is the first), by set, the last used one first."""
-        row = self.mmu.arrays[layout.CACHES + level]
+        row = self._array(layout.CACHES + level)
         shift, free = int(row[layout.TAG_SHIFT]), FREE & 0xFFFFFFFF
         contents = []
         for index in range(int(row[layout.SETS])):
@@ -383,7 +387,7 @@ class TranslationSimulation:
             return int((places.reshape(-1, 4)[list(kinds)] * latencies).sum())
 
         names = [cache.name for cache in self.translation.caches]
-        latencies = self.mmu.arrays[layout.CACHES :, layout.LATENCY]
+        latencies = self.mmu.arrays.reshape(-1, layout.COLUMNS)[layout.CACHES :, layout.LATENCY]
         walks = {size: one(Count.WALKS + kind) for size, kind in _KINDS.items()}
         walks[PageSize.SIZE_4K] += one(Count.WALKS + Kind.SMALL_CONTIGUOUS)
         return TranslationCounts(
