@@ -53,7 +53,7 @@ from perfmodel.kernels.translation_layout import (
 )
 from perfmodel.kernels.walk import walk
 
-AHEAD = 8  # references
+AHEAD = 12  # references
 SETS_AT_HAND = 256  # that the host's first cache surely holds
 CLASS_COUNT_BITS = 20  # a batch has fewer references
 CLASS_COUNT_MASK = (1 << CLASS_COUNT_BITS) - 1
