@@ -70,6 +70,7 @@ def inline_kernel(function):
 
 
 types = numba.types
+cgutils = numba.core.cgutils
 JIT = not numba.config.DISABLE_JIT
 
 

@@ -8,7 +8,7 @@ block is 8 lanes of int64 or 16 lanes of uint32. Nothing here checks bounds.
 import numpy as np
 from llvmlite import ir
 
-from perfmodel.kernels._jit import intrinsic, types
+from perfmodel.kernels._jit import cgutils, intrinsic, types
 
 BLOCK_BYTES = 64
 _INDEX = ir.IntType(32)
@@ -62,15 +62,15 @@ def equal_lanes(_, row, first, tag):
     return types.int64(row, types.int64, row.dtype), code
 
 
-def _push_lane(row, first, last, tag):
-    for lane in range(last, 0, -1):
-        row[first + lane] = row[first + lane - 1]
-    row[first] = tag
+def _push_lanes(row, first, lanes, tag):
+    for lane in range(lanes_of(row) - 1, -1, -1):
+        if lanes >> lane & 1:
+            row[first + lane] = row[first + lane - 1] if lane > 0 else tag
 
 
-@intrinsic(_push_lane)
-def push_lane(_, row, first, last, tag):
-    """Shift lanes 0 to `last` - 1 of a block up by one, over lane `last`, and put `tag` into 0.
+@intrinsic(_push_lanes)
+def push_lanes(_, row, first, lanes, tag):
+    """Into each lane of a block whose bit is set goes the lane before it, into lane 0 `tag`.
 
     Allocates: no. Mutates: row.
     """
@@ -79,16 +79,22 @@ def push_lane(_, row, first, last, tag):
         vector, pointer = _block(context, builder, signature.args[0], *arguments[:2])
         align = signature.args[0].dtype.bitwidth // 8
         block = builder.load(pointer, align=align)
-        lanes = range(vector.count)
-        indices = ir.VectorType(_INDEX, vector.count)
+        before = [0, *range(vector.count, 2 * vector.count - 1)]
         shifted = builder.shuffle_vector(
             _splat(builder, vector, arguments[3]),
             block,
-            ir.Constant(indices, [0, *(vector.count + lane for lane in lanes[:-1])]),
+            ir.Constant(ir.VectorType(_INDEX, vector.count), before),
         )
-        until = _splat(builder, indices, builder.trunc(arguments[2], _INDEX))
-        moves = builder.icmp_signed(">=", until, ir.Constant(indices, list(lanes)))
-        builder.store(builder.select(moves, shifted, block), pointer, align=align)
+        bits = builder.trunc(arguments[2], ir.IntType(vector.count))
+        moves = builder.bitcast(bits, ir.VectorType(ir.IntType(1), vector.count))
+        # Through a pointer that the compiler knows nothing about, because it would make a masked
+        # store of this, and the next comparison with the same set would have to wait for that.
+        word = ir.IntType(64)
+        same = builder.asm(
+            ir.FunctionType(word, [word]), "", "=r,0", [builder.ptrtoint(pointer, word)], False
+        )
+        place = builder.inttoptr(same, pointer.type)
+        builder.store(builder.select(moves, shifted, block), place, align=align)
         return context.get_dummy_value()
 
     return types.void(row, types.int64, types.int64, row.dtype), code
@@ -120,3 +126,24 @@ def count_bits(_, word):
         return builder.ctpop(arguments[0])
 
     return types.int64(types.uint64), code
+
+
+def _prefetch(row, index):
+    pass
+
+
+@intrinsic(_prefetch)
+def prefetch(_, row, index):
+    """Ask for the block around `index` before it is needed. Allocates: no. Mutates: nothing."""
+
+    def code(context, builder, signature, arguments):
+        _, pointer = _block(context, builder, signature.args[0], *arguments)
+        flag = ir.IntType(32)
+        address = builder.bitcast(pointer, ir.IntType(8).as_pointer())
+        kind = ir.FunctionType(ir.VoidType(), [address.type, flag, flag, flag])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        # To write to, keep in all levels, data.
+        builder.call(function, [address, *(ir.Constant(flag, value) for value in (1, 3, 1))])
+        return context.get_dummy_value()
+
+    return types.void(row, types.int64), code

@@ -11,9 +11,11 @@ from perfmodel.kernels._jit import inline_kernel
 from perfmodel.kernels.recency import use_lru
 from perfmodel.kernels.translation_layout import (
     CACHES,
+    COLUMNS,
     DRAM,
     LATENCY,
     MASK,
+    MOST_CACHES,
     OFFSET,
     SETS,
     STRIDE,
@@ -23,19 +25,36 @@ from perfmodel.kernels.translation_layout import (
 
 
 @inline_kernel
-def set_index(arrays, array, number):
-    """Set of a number that is not negative. Allocates: no. Mutates: nothing."""
-    mask = arrays[array, MASK]
-    if mask >= 0:
-        return number & mask
-    return np.int64(np.uint64(number) % np.uint64(arrays[array, SETS]))
+def column(table, row, number):
+    """One number of a row of `Mmu.arrays`, or of such a row elsewhere; `row` is where it begins.
+
+    Allocates: no. Mutates: nothing.
+    """
+    return table[np.uint64(row + number)]
 
 
 @inline_kernel
-def _use(arrays, lines, array, line):
-    first = arrays[array, OFFSET] + set_index(arrays, array, line) * arrays[array, STRIDE]
-    tag = np.uint32(line >> arrays[array, TAG_SHIFT])
-    return use_lru(lines, first, arrays[array, WAYS], tag)
+def set_begin(table, row, number):
+    """Where the set of a number lies, by its array's row. Allocates: no. Mutates: nothing."""
+    mask = column(table, row, MASK)
+    index = number & mask
+    if mask < 0:
+        index = np.int64(np.uint64(number) % np.uint64(column(table, row, SETS)))
+    return column(table, row, OFFSET) + index * column(table, row, STRIDE)
+
+
+@inline_kernel
+def use_line(arrays, cache, lines, line):
+    """Use a line in one cache. True on a hit. Allocates: no. Mutates: lines."""
+    row = (CACHES + cache) * COLUMNS
+    tag = np.uint32(line >> column(arrays, row, TAG_SHIFT))
+    return use_lru(lines, set_begin(arrays, row, line), column(arrays, row, WAYS), tag)
+
+
+@inline_kernel
+def has_cache(arrays, cache):
+    """Whether there is such a level. Allocates: no. Mutates: nothing."""
+    return column(arrays, (CACHES + cache) * COLUMNS, WAYS) > 0
 
 
 @inline_kernel
@@ -44,16 +63,13 @@ def reference(arrays, lines, line):
 
     Allocates: no. Mutates: lines.
     """
-    if _use(arrays, lines, CACHES, line):
-        return 0
-    if arrays[CACHES + 1, WAYS] > 0 and _use(arrays, lines, CACHES + 1, line):
-        return 1
-    if arrays[CACHES + 2, WAYS] > 0 and _use(arrays, lines, CACHES + 2, line):
-        return 2
-    return DRAM
+    for cache in range(MOST_CACHES):
+        if has_cache(arrays, cache) and use_line(arrays, cache, lines, line):
+            return cache
+    return np.int64(DRAM)
 
 
 @inline_kernel
-def latency(parameters, arrays, where):
+def latency(arrays, where):
     """Picoseconds of a reference that ended there. Allocates: no. Mutates: nothing."""
-    return parameters["dram_ps"] if where == DRAM else arrays[CACHES + where, LATENCY]
+    return column(arrays, (CACHES + where) * COLUMNS, LATENCY)

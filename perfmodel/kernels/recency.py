@@ -9,9 +9,15 @@ halves of node n), and is 1 where the right half is the older one.
 import numpy as np
 
 from perfmodel.kernels._jit import inline_kernel
-from perfmodel.kernels._lanes import equal_lanes, lanes_of, lowest_bit, push_lane
+from perfmodel.kernels._lanes import equal_lanes, lanes_of, lowest_bit, push_lanes
 
 FREE = -1  # as uint32 all ones
+
+
+@inline_kernel
+def up_to(equal):
+    """Bits up to the lowest one that is set, all where none is. Allocates: no. Mutates: nothing."""
+    return equal ^ (equal - 1)
 
 
 @inline_kernel
@@ -22,20 +28,26 @@ def use_lru(row, first, ways, tag):
     Allocates: no. Mutates: row.
     """
     lanes = lanes_of(row)
-    if ways <= lanes:
-        equal = equal_lanes(row, first, tag)
-        push_lane(row, first, lowest_bit(equal) if equal != 0 else ways - 1, tag)
-        return equal != 0
     equal = equal_lanes(row, first, tag)
-    last = first + ways - lanes
-    pushed = tag
-    while equal == 0 and first < last:
-        displaced = row[np.uint64(first + lanes - 1)]
-        push_lane(row, first, lanes - 1, pushed)
-        pushed = displaced
+    if ways <= lanes:
+        push_lanes(row, first, up_to(equal) & ((1 << ways) - 1), tag)
+        return equal != 0
+    displaced = row[np.uint64(first + lanes - 1)]
+    if ways <= 2 * lanes:
+        # No branch, because nothing foretells where a tag is found.
+        behind = equal_lanes(row, first + lanes, tag)
+        push_lanes(row, first, up_to(equal), tag)
+        moves = up_to(behind) & ((1 << (ways - lanes)) - 1)
+        push_lanes(row, first + lanes, moves if equal == 0 else np.int64(0), displaced)
+        return (equal | behind) != 0
+    push_lanes(row, first, up_to(equal), tag)
+    while equal == 0 and ways > lanes:
         first += lanes
+        ways -= lanes
+        pushed = displaced
+        displaced = row[np.uint64(first + lanes - 1)]
         equal = equal_lanes(row, first, tag)
-    push_lane(row, first, lowest_bit(equal) if equal != 0 else last - first + lanes - 1, pushed)
+        push_lanes(row, first, up_to(equal) & ((1 << min(ways, lanes)) - 1), pushed)
     return equal != 0
 
 

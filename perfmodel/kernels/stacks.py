@@ -7,7 +7,8 @@ pages says for every number of ways whether an access hits.
 import numpy as np
 
 from perfmodel.kernels._jit import inline_kernel, kernel
-from perfmodel.kernels._lanes import count_bits, equal_lanes, lowest_bit, push_lane
+from perfmodel.kernels._lanes import count_bits, equal_lanes, lowest_bit, push_lanes
+from perfmodel.kernels.recency import up_to
 
 DEPTHS = 16  # lanes of a block of uint32
 POSITIONS_PER_WORD = 64
@@ -29,7 +30,7 @@ def histogram_depths(pages, base, sets, rows, histogram):
             first = np.int64(np.uint64(page) % np.uint64(sets)) * DEPTHS
         tag = np.uint32(page - base)
         equal = equal_lanes(rows, first, tag)
-        push_lane(rows, first, lowest_bit(equal) if equal != 0 else np.int64(DEPTHS - 1), tag)
+        push_lanes(rows, first, up_to(equal), tag)
         histogram[np.uint64(lowest_bit(equal) if equal != 0 else np.int64(DEPTHS))] += 1
 
 

@@ -6,17 +6,22 @@
 import numpy as np
 
 from perfmodel.kernels._jit import inline_kernel, kernel
-from perfmodel.kernels.data_caches import latency, reference, set_index
+from perfmodel.kernels.data_caches import column, latency, reference, set_begin
 from perfmodel.kernels.recency import FREE, use_lru, use_tree
 from perfmodel.kernels.translation_layout import (
+    ARRAY,
     CACHES,
     CHOICES,
+    CLASS_SHIFT,
+    COLUMNS,
     COMPLETED,
+    DATA,
     GUEST_WALK_CACHES,
     HELD,
     LATEST,
     LINE_SHIFT,
-    LINES_PER_REGION,
+    LINES_MASK,
+    LINES_SHIFT,
     MOST_LEVELS,
     MOST_TLBS,
     N_KINDS,
@@ -25,10 +30,12 @@ from perfmodel.kernels.translation_layout import (
     ORDER,
     ORDER_MASK,
     PAGE_SHIFT,
+    PATH_COLUMNS,
     REGION_SHIFT,
     SETS,
     SPACE_MASK,
     SPACE_SHIFT,
+    STREAM,
     STRIDE,
     TREE,
     TURN,
@@ -38,35 +45,53 @@ from perfmodel.kernels.translation_layout import (
 )
 from perfmodel.kernels.walk import walk
 
+WALKS = int(Count.WALKS)
+TLB_HITS = int(Count.TLB_HITS)
+REFERENCES = int(Count.REFERENCES)
+CLASS_MASK = (1 << CLASS_SHIFT) - 1
+
 
 @inline_kernel
 def look_up(arrays, paths, entries, path, page, space):
-    """Use a translation in the array of one level that may hold it. The array, or -1 on a miss.
+    """Use a translation in the array of one level that may hold it. The array, and if it was there.
 
     Allocates: no. Mutates: entries.
     """
-    held = paths[path, HELD]
-    if held == 0:
-        return np.int64(-1)
-    order = paths[path, ORDER]
+    way = path * PATH_COLUMNS
+    held = column(paths, way, HELD)
+    order = column(paths, way, ORDER)
     number = page >> order
     tag = number << NUMBER_SHIFT | space << SPACE_SHIFT | order
-    choice = np.int64(0)
-    if held == 2:
-        choice = number & 1
-        number >>= 1
-    elif held > 2:
-        choice = np.int64(np.uint64(number) % np.uint64(held))
-        number = np.int64(np.uint64(number) // np.uint64(held))
-    array = paths[path, np.uint64(CHOICES + choice)]
-    first = arrays[array, OFFSET] + set_index(arrays, array, number) * arrays[array, STRIDE]
-    ways = arrays[array, WAYS]
-    tree = arrays[array, TREE]
+    row = way + CHOICES
+    if held > 1:
+        if held == 2:
+            row += (number & 1) * COLUMNS
+            number >>= 1
+        else:
+            row += np.int64(np.uint64(number) % np.uint64(held)) * COLUMNS
+            number = np.int64(np.uint64(number) // np.uint64(held))
+    elif held == 0:
+        return np.int64(-1), False
+    array = column(paths, row, ARRAY)
+    first = set_begin(paths, row, number)
+    ways = column(paths, row, WAYS)
+    tree = column(paths, row, TREE)
     if tree == 0:
-        hit = use_lru(entries, first, ways, tag)
-    else:
-        hit = use_tree(entries, first, ways, first + tree, tag)
-    return array if hit else np.int64(-1)
+        return array, use_lru(entries, first, ways, tag)
+    return array, use_tree(entries, first, ways, first + tree, tag)
+
+
+@inline_kernel
+def physical_line(parameters, address, space):
+    """The line of a virtual address. Allocates: no. Mutates: nothing."""
+    region = (address >> REGION_SHIFT) - parameters["first_region"] + space * parameters["regions"]
+    return region << LINES_SHIFT | (address >> LINE_SHIFT & LINES_MASK)
+
+
+@inline_kernel
+def region_kind(mmu, data):
+    """How the region of a physical data line is mapped. Allocates: no. Mutates: nothing."""
+    return np.int64(mmu.kinds[np.uint64(data >> LINES_SHIFT)])
 
 
 @inline_kernel
@@ -76,64 +101,73 @@ def complete(clock, walkers, overlap, stlb_ps, walk_ps, data_ps, counts):
     Allocates: no. Mutates: clock, counts.
     """
     turn = clock[TURN]
-    ready = clock[COMPLETED + turn] + stlb_ps
+    ready = clock[np.uint64(COMPLETED + turn)] + stlb_ps
     if walk_ps >= 0:
-        walker = 0
-        for other in range(1, walkers):
-            if clock[WALKERS + other] < clock[WALKERS + walker]:
+        walker = np.int64(WALKERS)
+        for other in range(WALKERS + 1, WALKERS + walkers):
+            if clock[np.uint64(other)] < clock[np.uint64(walker)]:
                 walker = other
-        start = max(ready, clock[WALKERS + walker])
+        start = max(ready, clock[np.uint64(walker)])
         counts[Count.WAIT_PS] += start - ready
         ready = start + walk_ps
-        clock[WALKERS + walker] = ready
+        clock[np.uint64(walker)] = ready
     ready += data_ps
-    clock[COMPLETED + turn] = ready
+    clock[np.uint64(COMPLETED + turn)] = ready
     clock[LATEST] = max(clock[LATEST], ready)
     clock[TURN] = turn + 1 if turn + 1 < overlap else 0
+
+
+@inline_kernel
+def refer(mmu, line, kind):
+    """One reference of a class, counted. Its picoseconds. Allocates: no. Mutates: lines, counts."""
+    where = reference(mmu.arrays, mmu.lines, line)
+    mmu.counts[np.uint64(REFERENCES + 4 * kind + where)] += 1
+    return latency(mmu.arrays, where)
 
 
 @inline_kernel
 def access(mmu, address, store, space):
     """One load (0) or store (1). The TLB array that had the translation, or -1 after a walk.
 
-    Allocates: no. Mutates: mmu.entries, mmu.lines, mmu.counts, mmu.clock.
+    Allocates: no. Mutates: mmu.entries, mmu.lines, mmu.counts, mmu.clock, mmu.scratch.
     """
-    parameters, counts = mmu.parameters, mmu.counts
+    parameters, arrays, counts = mmu.parameters, mmu.arrays, mmu.counts
     page = address >> PAGE_SHIFT
-    region = (address >> REGION_SHIFT) - parameters["first_region"] + space * parameters["regions"]
-    data = region * LINES_PER_REGION + (address >> LINE_SHIFT) % LINES_PER_REGION
-    kind = np.int64(mmu.kinds[np.uint64(region)])
+    data = physical_line(parameters, address, space)
+    kind = region_kind(mmu, data)
     path = kind + N_KINDS * store
     stlb_ps = np.int64(0)
     walk_ps = np.int64(-1)
-    array = look_up(mmu.arrays, mmu.paths, mmu.entries, path, page, space)
-    if array < 0:
-        array = look_up(mmu.arrays, mmu.paths, mmu.entries, path + 2 * N_KINDS, page, space)
-        if array >= 0:
+    array, hit = look_up(arrays, mmu.paths, mmu.entries, path, page, space)
+    if not hit:
+        array, hit = look_up(arrays, mmu.paths, mmu.entries, path + 2 * N_KINDS, page, space)
+        if hit:
+            counts[Count.STLB_HITS] += 1
             stlb_ps = parameters["stlb_hit_ps"]
-            counts[Count.STLB_PS] += stlb_ps
         else:
-            walk_ps = walk(
+            array = np.int64(-1)
+            counts[np.uint64(WALKS + kind)] += 1
+            end = walk(
                 parameters,
-                mmu.arrays,
+                arrays,
                 mmu.tables,
                 mmu.entries,
-                mmu.lines,
                 counts,
                 page,
                 space,
                 kind,
                 data,
+                mmu.scratch,
+                np.int64(STREAM),
             )
-            counts[Count.WALKS + kind] += 1
-            counts[Count.WALK_PS] += walk_ps
-    if array >= 0:
-        counts[Count.TLB_HITS + array] += 1
-    where = reference(mmu.arrays, mmu.lines, data)
-    data_ps = latency(parameters, mmu.arrays, where)
+            walk_ps = np.int64(0)
+            for position in range(STREAM, end):
+                word = mmu.scratch[np.uint64(position)]
+                walk_ps += refer(mmu, word >> CLASS_SHIFT, word & CLASS_MASK)
     counts[Count.ACCESSES] += 1
-    counts[Count.DATA + where] += 1
-    counts[Count.DATA_PS] += data_ps
+    if hit:
+        counts[np.uint64(TLB_HITS + array)] += 1
+    data_ps = refer(mmu, data, DATA)
     complete(
         mmu.clock, parameters["walkers"], parameters["overlap"], stlb_ps, walk_ps, data_ps, counts
     )
@@ -144,14 +178,14 @@ def access(mmu, address, store, space):
 def run(mmu, addresses, stores, spaces):
     """Access after access; `stores` and `spaces` may have one member that holds for all.
 
-    Allocates: no. Mutates: mmu.entries, mmu.lines, mmu.counts, mmu.clock.
+    Allocates: no. Mutates: mmu.entries, mmu.lines, mmu.counts, mmu.clock, mmu.scratch.
     """
     every_store = np.int64(-1 if stores.size > 1 else 0)
     every_space = np.int64(-1 if spaces.size > 1 else 0)
     for index in range(addresses.size):
-        store = np.int64(stores[index & every_store])
-        space = np.int64(spaces[index & every_space])
-        access(mmu, addresses[index], store, space)
+        store = np.int64(stores[np.uint64(index & every_store)])
+        space = np.int64(spaces[np.uint64(index & every_space)])
+        access(mmu, addresses[np.uint64(index)], store, space)
 
 
 @kernel
@@ -161,10 +195,11 @@ def invalidate(mmu, first_page, last_page, space):
     Allocates: no. Mutates: mmu.entries.
     """
     for array in range(GUEST_WALK_CACHES + MOST_LEVELS + 1):
-        ways = mmu.arrays[array, WAYS]
-        keeps_order = mmu.arrays[array, TREE] == 0
-        for index in range(mmu.arrays[array, SETS]):
-            first = mmu.arrays[array, OFFSET] + index * mmu.arrays[array, STRIDE]
+        row = array * COLUMNS
+        ways = column(mmu.arrays, row, WAYS)
+        keeps_order = column(mmu.arrays, row, TREE) == 0
+        for index in range(column(mmu.arrays, row, SETS)):
+            first = column(mmu.arrays, row, OFFSET) + index * column(mmu.arrays, row, STRIDE)
             kept = first
             for entry in range(first, first + ways):
                 tag = mmu.entries[entry]
@@ -185,6 +220,7 @@ def invalidate(mmu, first_page, last_page, space):
 def invalidate_all(mmu):
     """Drop every translation, the host's too. Allocates: no. Mutates: mmu.entries."""
     for array in range(CACHES):
-        for index in range(mmu.arrays[array, SETS]):
-            first = mmu.arrays[array, OFFSET] + index * mmu.arrays[array, STRIDE]
-            mmu.entries[first : first + mmu.arrays[array, WAYS]] = FREE
+        row = array * COLUMNS
+        for index in range(column(mmu.arrays, row, SETS)):
+            first = column(mmu.arrays, row, OFFSET) + index * column(mmu.arrays, row, STRIDE)
+            mmu.entries[first : first + column(mmu.arrays, row, WAYS)] = FREE

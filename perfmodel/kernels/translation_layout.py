@@ -19,7 +19,9 @@ MOST_WALKERS = 64
 PAGE_SHIFT = 12
 REGION_SHIFT = 21
 LINE_SHIFT = 6
-LINES_PER_REGION = 1 << (REGION_SHIFT - LINE_SHIFT)
+LINES_SHIFT = REGION_SHIFT - LINE_SHIFT
+LINES_PER_REGION = 1 << LINES_SHIFT
+LINES_MASK = LINES_PER_REGION - 1
 LINES_PER_PAGE_SHIFT = PAGE_SHIFT - LINE_SHIFT
 TABLE_SHIFT = 9  # 512 entries per page table
 ENTRIES_PER_LINE_SHIFT = 3
@@ -31,14 +33,15 @@ NUMBER_SHIFT = 17
 ORDER_MASK = 31
 SPACE_MASK = 4095
 
-# Rows of `Mmu.arrays`; walk caches by the level of the entries that they hold.
+# Rows of `Mmu.arrays`, COLUMNS wide; walk caches by the level of the entries that they hold.
 GUEST_WALK_CACHES = MOST_TLBS - 2
 HOST_WALK_CACHES = GUEST_WALK_CACHES + 4
 NESTED_CACHE = HOST_WALK_CACHES + MOST_LEVELS + 1
 CACHES = NESTED_CACHE + 1
-N_ARRAYS = CACHES + MOST_CACHES
+MEMORY = CACHES + MOST_CACHES  # DRAM; it has a latency and nothing else
+N_ARRAYS = MEMORY + 1
 
-# Columns of `Mmu.arrays`.
+# Columns of `Mmu.arrays`. Tables have one dimension, because the width of a row is known then.
 OFFSET = 0  # of set 0
 SETS = 1
 WAYS = 2  # 0: there is no such array
@@ -46,19 +49,20 @@ MASK = 3  # sets - 1 where that is a bit mask, else -1
 STRIDE = 4  # from one set to the next
 TREE = 5  # from the set to its tree under tree-PLRU, 0 under LRU
 TAG_SHIFT = 6  # of a line
-LATENCY = 7  # picoseconds; that of `CACHES` + MOST_CACHES is in the parameters
-N_ARRAY_COLUMNS = 8
+LATENCY = 7  # picoseconds; in `Mmu.paths` the ARRAY's row instead
+ARRAY = 7
+COLUMNS = 8
 
 # Columns of `Mmu.paths`, whose row is 12 x (level - 1) + 6 x store + kind of mapping.
 ORDER = 0  # of the entry
 HELD = 1  # how many arrays of the level share the size
-CHOICES = 2  # and which they are
-N_PATH_COLUMNS = CHOICES + MOST_TLBS
+CHOICES = 8  # COLUMNS of each of them, as in `Mmu.arrays`
+PATH_COLUMNS = CHOICES + MOST_TLBS * COLUMNS
 
 # Columns of `Mmu.tables`, whose row is the level, plus MOST_LEVELS for the host's tables.
 FIRST_LINE = 0  # of entry 0; may be negative
 LINES = 1  # of one address space
-N_TABLE_COLUMNS = 2
+TABLE_COLUMNS = 2
 
 
 class Kind(IntEnum):
@@ -81,20 +85,22 @@ class Count(IntEnum):
     ACCESSES = 0
     NESTED_HITS = 1
     HOST_WALKS = 2
-    STLB_PS = 3
-    WALK_PS = 4
-    WAIT_PS = 5
-    DATA_PS = 6
+    STLB_HITS = 3
+    WAIT_PS = 4
     WALKS = 8  # by kind, 6
     TLB_HITS = 16  # by array, 8
     WALK_CACHE_HITS = 24  # by level, 6
     HOST_WALK_CACHE_HITS = 30  # by level, 6
-    DATA = 40  # by where, 4
-    TABLE = 44
-    HOST = 48
+    REFERENCES = 40  # 4 x class + where
 
 
 N_COUNT_CELLS = 56
+# Classes of references.
+DATA = 0
+TABLE = 1
+HOST = 2
+N_CLASSES = 3
+CLASS_SHIFT = 2  # of a reference, whose upper bits are its line
 DRAM = MOST_CACHES  # where a reference ends that no cache had
 
 # Cells of `Mmu.clock`, in picoseconds but for TURN.
@@ -112,7 +118,6 @@ PARAMETERS = np.dtype(
             "walkers",
             "overlap",
             "stlb_hit_ps",
-            "dram_ps",
             "first_region",
             "regions",  # of one address space
         )
@@ -121,20 +126,33 @@ PARAMETERS = np.dtype(
 )
 
 
+# Scratch space of `run`, which takes so many accesses at a time, and of `access`.
+BATCH = 1024
+MISSED = 0  # accesses that miss level 1
+WALKED = BATCH
+READ = 2 * BATCH  # references of each access, its own not counted
+PHYSICAL = 3 * BATCH  # the line of each access
+STREAM = 4 * BATCH  # references in their order
+# A nested walk of 5 + 5 levels and the data; one more access's worth may be written behind the end.
+MOST_REFERENCES = (MOST_LEVELS + 1) ** 2
+SCRATCH_CELLS = STREAM + (BATCH + 1) * MOST_REFERENCES
+
+
 class Mmu(NamedTuple):
     """Everything that translating reads and changes.
 
     Parameters
     ----------
     parameters : record of `PARAMETERS`
-    arrays : int64, shape (N_ARRAYS, N_ARRAY_COLUMNS)
-    paths : int64, shape (24, N_PATH_COLUMNS)
-    tables : int64, shape (2 x MOST_LEVELS + 1, N_TABLE_COLUMNS)
+    arrays : int64, shape (N_ARRAYS x COLUMNS,)
+    paths : int64, shape (24 x PATH_COLUMNS,)
+    tables : int64, shape ((2 x MOST_LEVELS + 1) x TABLE_COLUMNS,)
     kinds : uint8, shape (address spaces x regions,), by `Kind`
     entries : int64, aligned to 64 bytes
     lines : uint32, aligned to 64 bytes
     counts : int64, shape (N_COUNT_CELLS,), by `Count`
     clock : int64, shape (COMPLETED + overlap,)
+    scratch : int64, shape (SCRATCH_CELLS,), means nothing between calls
     """
 
     parameters: np.void
@@ -146,3 +164,4 @@ class Mmu(NamedTuple):
     lines: np.ndarray
     counts: np.ndarray
     clock: np.ndarray
+    scratch: np.ndarray

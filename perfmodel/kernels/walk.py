@@ -6,110 +6,109 @@ Entries are numbered through a level: entry n of level l maps the 4 KiB pages fr
 import numpy as np
 
 from perfmodel.kernels._jit import inline_kernel, inner_kernel
-from perfmodel.kernels.data_caches import latency, reference, set_index
-from perfmodel.kernels.recency import find, use_lru
+from perfmodel.kernels.data_caches import column, set_begin
+from perfmodel.kernels.recency import use_lru
 from perfmodel.kernels.translation_layout import (
+    CLASS_SHIFT,
+    COLUMNS,
     ENTRIES_PER_LINE_SHIFT,
     FIRST_LINE,
     GUEST_WALK_CACHES,
+    HOST,
     HOST_WALK_CACHES,
     LINES,
     LINES_PER_PAGE_SHIFT,
     MOST_LEVELS,
     NESTED_CACHE,
     NUMBER_SHIFT,
-    OFFSET,
     SPACE_SHIFT,
-    STRIDE,
+    TABLE,
+    TABLE_COLUMNS,
     TABLE_SHIFT,
     WAYS,
     Count,
     Kind,
 )
 
-
-@inline_kernel
-def _use(arrays, entries, array, number, space):
-    """Use an entry of a walk cache or of the nested cache."""
-    first = arrays[array, OFFSET] + set_index(arrays, array, number) * arrays[array, STRIDE]
-    tag = number << NUMBER_SHIFT | space << SPACE_SHIFT
-    return use_lru(entries, first, arrays[array, WAYS], tag)
-
-
-@inline_kernel
-def _holds(arrays, entries, array, number, space):
-    first = arrays[array, OFFSET] + set_index(arrays, array, number) * arrays[array, STRIDE]
-    tag = number << NUMBER_SHIFT | space << SPACE_SHIFT
-    return find(entries, first, arrays[array, WAYS], tag) >= 0
+WALK_CACHE_HITS = int(Count.WALK_CACHE_HITS)
+HOST_WALK_CACHE_HITS = int(Count.HOST_WALK_CACHE_HITS)
 
 
 @inline_kernel
 def _begin(parameters, arrays, entries, counts, caches, hits, page, space, leaf):
-    """Level at which reading begins; the walk cache that says so has its entry used."""
+    """Level at which reading begins: below the lowest entry above the leaf that a cache holds.
+
+    What a cache does not hold will be read, so it is inserted here and now.
+    """
     for level in range(leaf + 1, parameters["levels"] + 1):
-        array = caches + level
-        if arrays[array, WAYS] > 0:
+        row = (caches + level) * COLUMNS
+        ways = column(arrays, row, WAYS)
+        if ways > 0:
             number = page >> (TABLE_SHIFT * (level - 1))
-            if _holds(arrays, entries, array, number, space):
-                _use(arrays, entries, array, number, space)
-                counts[hits + level] += 1
+            tag = number << NUMBER_SHIFT | space << SPACE_SHIFT
+            first = set_begin(arrays, row, number)
+            # The upper levels are nearly always the last used ones, which stay where they are.
+            if (level > 2 and entries[np.uint64(first)] == tag) or use_lru(
+                entries, first, ways, tag
+            ):
+                counts[np.uint64(hits + level)] += 1
                 return level - 1
     return parameters["levels"]
 
 
 @inner_kernel
-def translate_on_host(parameters, arrays, tables, entries, lines, counts, line):
-    """Picoseconds to translate the guest-physical address of a line.
+def translate_on_host(parameters, arrays, tables, entries, counts, page, out, position):
+    """List what translating a guest-physical page reads, in `out` from `position` on.
 
-    Allocates: no. Mutates: entries, lines, counts.
+    Returns the position behind. Allocates: no. Mutates: entries, counts, out.
     """
-    page = line >> LINES_PER_PAGE_SHIFT
     leaf = parameters["host_leaf"]
-    if _use(arrays, entries, NESTED_CACHE, page >> (TABLE_SHIFT * (leaf - 1)), 0):
+    row = NESTED_CACHE * COLUMNS
+    number = page >> (TABLE_SHIFT * (leaf - 1))
+    first = set_begin(arrays, row, number)
+    if use_lru(entries, first, column(arrays, row, WAYS), number << NUMBER_SHIFT):
         counts[Count.NESTED_HITS] += 1
-        return np.int64(0)
+        return position
     counts[Count.HOST_WALKS] += 1
-    spent = np.int64(0)
     level = _begin(
         parameters,
         arrays,
         entries,
         counts,
         HOST_WALK_CACHES,
-        Count.HOST_WALK_CACHE_HITS,
+        HOST_WALK_CACHE_HITS,
         page,
         0,
         leaf,
     )
     while level >= leaf:
         number = page >> (TABLE_SHIFT * (level - 1))
-        entry = tables[MOST_LEVELS + level, FIRST_LINE] + (number >> ENTRIES_PER_LINE_SHIFT)
-        where = reference(arrays, lines, entry)
-        counts[Count.HOST + where] += 1
-        spent += latency(parameters, arrays, where)
-        if level > leaf and arrays[HOST_WALK_CACHES + level, WAYS] > 0:
-            _use(arrays, entries, HOST_WALK_CACHES + level, number, 0)
+        begin = tables[np.uint64(TABLE_COLUMNS * (MOST_LEVELS + level) + FIRST_LINE)]
+        line = begin + (number >> ENTRIES_PER_LINE_SHIFT)
+        out[np.uint64(position)] = line << CLASS_SHIFT | HOST
+        position += 1
         level -= 1
-    return spent
+    return position
 
 
 @inline_kernel
-def walk(parameters, arrays, tables, entries, lines, counts, page, space, kind, data):
-    """Picoseconds of one page walk; `data` is the physical line that it is for.
+def walk(parameters, arrays, tables, entries, counts, page, space, kind, data, out, position):
+    """List what one page walk reads, in `out` from `position` on; `data` is the line it is for.
 
-    Allocates: no. Mutates: entries, lines, counts.
+    A reference is its line << CLASS_SHIFT | class. What a walk reads does not depend on the data
+    caches, so the references can be made later. Returns the position behind. Allocates: no.
+    Mutates: entries, counts, out.
     """
     leaf = np.int64(1)
     if kind >= Kind.HUGE_2M:
         leaf = kind - Kind.HUGE_2M + 2
-    spent = np.int64(0)
     level = _begin(
         parameters,
         arrays,
         entries,
         counts,
         GUEST_WALK_CACHES,
-        Count.WALK_CACHE_HITS,
+        WALK_CACHE_HITS,
         page,
         space,
         leaf,
@@ -117,19 +116,28 @@ def walk(parameters, arrays, tables, entries, lines, counts, page, space, kind, 
     nested = parameters["host_leaf"] > 0
     while level >= leaf:
         number = page >> (TABLE_SHIFT * (level - 1))
-        entry = (
-            tables[level, FIRST_LINE]
-            + space * tables[level, LINES]
+        line = (
+            tables[np.uint64(TABLE_COLUMNS * level + FIRST_LINE)]
+            + space * tables[np.uint64(TABLE_COLUMNS * level + LINES)]
             + (number >> ENTRIES_PER_LINE_SHIFT)
         )
         if nested:
-            spent += translate_on_host(parameters, arrays, tables, entries, lines, counts, entry)
-        where = reference(arrays, lines, entry)
-        counts[Count.TABLE + where] += 1
-        spent += latency(parameters, arrays, where)
-        if level > leaf and arrays[GUEST_WALK_CACHES + level, WAYS] > 0:
-            _use(arrays, entries, GUEST_WALK_CACHES + level, number, space)
+            position = translate_on_host(
+                parameters,
+                arrays,
+                tables,
+                entries,
+                counts,
+                line >> LINES_PER_PAGE_SHIFT,
+                out,
+                position,
+            )
+        out[np.uint64(position)] = line << CLASS_SHIFT | TABLE
+        position += 1
         level -= 1
     if nested:
-        spent += translate_on_host(parameters, arrays, tables, entries, lines, counts, data)
-    return spent
+        page = data >> LINES_PER_PAGE_SHIFT
+        position = translate_on_host(
+            parameters, arrays, tables, entries, counts, page, out, position
+        )
+    return position

@@ -6,7 +6,6 @@ The semantics stand in docs/translation.md. Memory is described by a `Mapping`, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import attrs
@@ -16,6 +15,7 @@ import numpy.typing as npt
 from perfmodel.kernels import translation as kernels
 from perfmodel.kernels import translation_layout as layout
 from perfmodel.kernels.recency import FREE
+from perfmodel.kernels.translation_batches import run_batches
 from perfmodel.kernels.translation_layout import Count, Kind, Mmu
 from perfmodel.models.translation_packing import pack
 from perfmodel.specs.translation import PageSize, Translation
@@ -249,7 +249,8 @@ class TranslationSimulation:
         self._check(trace, kinds, owners)
         before = self.mmu.counts.copy()
         elapsed_before = int(self.mmu.clock[layout.LATEST])
-        kernels.run(self.mmu, trace, kinds, owners)
+        one_by_one = self.mmu.parameters["overlap"] > 1
+        (kernels.run if one_by_one else run_batches)(self.mmu, trace, kinds, owners)
         elapsed = int(self.mmu.clock[layout.LATEST]) - elapsed_before
         return self._counts(self.mmu.counts - before, elapsed)
 
@@ -330,9 +331,13 @@ class TranslationSimulation:
             tlb.name: self.array_contents(index) for index, tlb in enumerate(self.translation.tlbs)
         }
 
+    def _array(self, array: int) -> npt.NDArray[np.int64]:
+        row: npt.NDArray[np.int64] = self.mmu.arrays.reshape(-1, layout.COLUMNS)[array]
+        return row
+
     def array_contents(self, array: int) -> list[list[tuple[int, int, int] | None]]:
         """The same of one row of `Mmu.arrays` that is no data cache."""
-        row = self.mmu.arrays[array]
+        row = self._array(array)
         contents: list[list[tuple[int, int, int] | None]] = []
         for index in range(int(row[layout.SETS])):
             first = int(row[layout.OFFSET] + index * row[layout.STRIDE])
@@ -354,7 +359,7 @@ class TranslationSimulation:
 
     def cache_contents(self, level: int) -> list[list[int]]:
         """Lines in data cache `level` (0 is the first), by set, the last used one first."""
-        row = self.mmu.arrays[layout.CACHES + level]
+        row = self._array(layout.CACHES + level)
         shift, free = int(row[layout.TAG_SHIFT]), FREE & 0xFFFFFFFF
         contents = []
         for index in range(int(row[layout.SETS])):
@@ -372,11 +377,17 @@ class TranslationSimulation:
             levels = sorted(cache.level for cache in self.translation.walk.caches)
             return {level: one(first + level) for level in levels}
 
-        def by_place(first: int) -> dict[str, int]:
-            names: Sequence[str] = [cache.name for cache in self.translation.caches]
+        def by_place(kind: int) -> dict[str, int]:
+            first = Count.REFERENCES + 4 * kind
             places = {name: one(first + level) for level, name in enumerate(names)}
             return {**places, "dram": one(first + layout.DRAM)}
 
+        def picoseconds(*kinds: int) -> int:
+            places = cells[Count.REFERENCES : Count.REFERENCES + 4 * layout.N_CLASSES]
+            return int((places.reshape(-1, 4)[list(kinds)] * latencies).sum())
+
+        names = [cache.name for cache in self.translation.caches]
+        latencies = self.mmu.arrays.reshape(-1, layout.COLUMNS)[layout.CACHES :, layout.LATENCY]
         walks = {size: one(Count.WALKS + kind) for size, kind in _KINDS.items()}
         walks[PageSize.SIZE_4K] += one(Count.WALKS + Kind.SMALL_CONTIGUOUS)
         return TranslationCounts(
@@ -390,13 +401,13 @@ class TranslationSimulation:
             host_walk_cache_hits=by_level(Count.HOST_WALK_CACHE_HITS),
             nested_hits=one(Count.NESTED_HITS),
             host_walks=one(Count.HOST_WALKS),
-            table_references=by_place(Count.TABLE),
-            host_references=by_place(Count.HOST),
-            data_references=by_place(Count.DATA),
-            stlb_ps=one(Count.STLB_PS),
-            walk_ps=one(Count.WALK_PS),
+            table_references=by_place(layout.TABLE),
+            host_references=by_place(layout.HOST),
+            data_references=by_place(layout.DATA),
+            stlb_ps=one(Count.STLB_HITS) * int(self.mmu.parameters["stlb_hit_ps"]),
+            walk_ps=picoseconds(layout.TABLE, layout.HOST),
             wait_ps=one(Count.WAIT_PS),
-            data_ps=one(Count.DATA_PS),
+            data_ps=picoseconds(layout.DATA),
             elapsed_ps=elapsed_ps,
         )
 

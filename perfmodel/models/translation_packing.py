@@ -72,7 +72,7 @@ class _Layout:
     """Lays arrays behind one another, each set in whole blocks."""
 
     def __init__(self) -> None:
-        self.arrays = np.zeros((layout.N_ARRAYS, layout.N_ARRAY_COLUMNS), dtype=np.int64)
+        self.arrays = np.zeros((layout.N_ARRAYS, layout.COLUMNS), dtype=np.int64)
         self.used = {8: 0, 4: 0}
 
     def add(self, array: int, entries: int, ways: int, itemsize: int, tree: bool = False) -> None:
@@ -108,6 +108,7 @@ def _lay_out(translation: Translation) -> _Layout:
         entries = _whole(data.size_bytes) // _BLOCK_BYTES
         arrays.add(layout.CACHES + index, entries, _whole(data.ways), 4)
         arrays.arrays[layout.CACHES + index, layout.LATENCY] = picoseconds(data.latency_ns)
+    arrays.arrays[layout.MEMORY, layout.LATENCY] = picoseconds(translation.dram_ns)
     return arrays
 
 
@@ -120,8 +121,10 @@ def _translated(kind: Kind, host: PageSize | None) -> Kind:
     return kind
 
 
-def _paths(tlbs: tuple[Tlb, ...], host: PageSize | None) -> npt.NDArray[np.int64]:
-    paths = np.zeros((4 * layout.N_KINDS, layout.N_PATH_COLUMNS), dtype=np.int64)
+def _paths(
+    tlbs: tuple[Tlb, ...], host: PageSize | None, arrays: npt.NDArray[np.int64]
+) -> npt.NDArray[np.int64]:
+    paths = np.zeros((4 * layout.N_KINDS, layout.PATH_COLUMNS), dtype=np.int64)
     for level in (1, 2):
         for store, accesses in enumerate((Accesses.LOADS, Accesses.STORES)):
             serving = [
@@ -145,7 +148,10 @@ def _paths(tlbs: tuple[Tlb, ...], host: PageSize | None) -> npt.NDArray[np.int64
                 row = paths[12 * (level - 1) + 6 * store + mapped]
                 row[layout.ORDER] = order
                 row[layout.HELD] = len(held)
-                row[layout.CHOICES : layout.CHOICES + len(held)] = held
+                for place, index in enumerate(held):
+                    begin = layout.CHOICES + place * layout.COLUMNS
+                    row[begin : begin + layout.COLUMNS] = arrays[index]
+                    row[begin + layout.ARRAY] = index
     return paths
 
 
@@ -153,7 +159,7 @@ def _tables(
     levels: int, spaces: int, first_region: int, regions: int
 ) -> tuple[npt.NDArray[np.int64], int]:
     """Where the page tables lie behind the data, and how many lines there are in all."""
-    tables = np.zeros((2 * layout.MOST_LEVELS + 1, layout.N_TABLE_COLUMNS), dtype=np.int64)
+    tables = np.zeros((2 * layout.MOST_LEVELS + 1, layout.TABLE_COLUMNS), dtype=np.int64)
     begin = spaces * regions * layout.LINES_PER_REGION
     first_page, last_page = first_region << 9, ((first_region + regions) << 9) - 1
     for level in range(1, levels + 1):
@@ -220,7 +226,6 @@ def pack(
         "walkers": _whole(translation.walk.walkers),
         "overlap": overlap,
         "stlb_hit_ps": picoseconds(translation.stlb_hit_ns),
-        "dram_ps": picoseconds(translation.dram_ns),
         "first_region": first_region,
         "regions": regions,
     }
@@ -228,12 +233,13 @@ def pack(
         parameters[name] = value
     return Mmu(
         parameters=parameters[0],
-        arrays=arrays.arrays,
-        paths=_paths(translation.tlbs, host_page_size),
-        tables=tables,
+        arrays=arrays.arrays.reshape(-1),
+        paths=_paths(translation.tlbs, host_page_size, arrays.arrays).reshape(-1),
+        tables=tables.reshape(-1),
         kinds=kinds.reshape(-1).copy(),
         entries=_blocks(arrays.used[8], np.int64),
         lines=_blocks(arrays.used[4], np.uint32),
         counts=np.zeros(layout.N_COUNT_CELLS, dtype=np.int64),
         clock=np.zeros(layout.COMPLETED + overlap, dtype=np.int64),
+        scratch=np.zeros(layout.SCRATCH_CELLS, dtype=np.int64),
     )

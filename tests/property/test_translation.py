@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from perfmodel.kernels import translation as kernels
 from perfmodel.kernels import translation_layout as layout
 from perfmodel.models.translation import (
     Mapping,
@@ -15,7 +17,7 @@ from perfmodel.models.translation import (
     TranslationSimulation,
     mapping_kind,
 )
-from tests.hardware import specified
+from tests.hardware import plain_hardware, specified
 from tests.oracles.translation import Array, Hardware, Mmu, TlbGeometry
 
 REGIONS = 3
@@ -171,6 +173,23 @@ def assert_same_counts(total: list[TranslationCounts], oracle: Mmu, caches: int)
     assert summed("accesses") == len(oracle.completed)
 
 
+def run_one_by_one(
+    simulation: TranslationSimulation, addresses: Any, stores: Any, spaces: Any
+) -> None:
+    kernels.run(
+        simulation.mmu,
+        np.array(addresses, dtype=np.int64),
+        np.array(stores, dtype=np.uint8),
+        np.array(spaces, dtype=np.int64),
+    )
+
+
+def assert_same_memory(one: TranslationSimulation, other: TranslationSimulation) -> None:
+    for field in ("entries", "lines", "counts"):
+        assert (getattr(one.mmu, field) == getattr(other.mmu, field)).all(), field
+    assert one.elapsed_ps == other.elapsed_ps
+
+
 def tell(
     hardware: Hardware,
     kinds: list[list[str]],
@@ -187,27 +206,36 @@ def tell(
     simulation = TranslationSimulation(
         specified(hardware), mapping, overlap=overlap, host_page_size=host
     )
+    # Without overlap the accesses are taken in batches; this one takes them one by one.
+    single = TranslationSimulation(specified(hardware), mapping, host_page_size=host)
     begin, total = first_region << 21, []
     for trace, invalidation in story:
         for address, store, space in trace:
             oracle.access(begin + address, store, space)
         offsets, stores, spaces = zip(*trace, strict=True)
         total.append(simulation.run(begin + np.array(offsets), stores, spaces))
+        run_one_by_one(single, begin + np.array(offsets), stores, spaces)
         match invalidation:
             case ("page", address, _, space):
                 oracle.invalidate_range(begin + address >> 12, 1, space)
-                simulation.invalidate_page(begin + address, space)
+                for one in (simulation, single):
+                    one.invalidate_page(begin + address, space)
             case ("range", address, size, space):
                 first, last = (begin + address) >> 12, (begin + address + size - 1) >> 12
                 oracle.invalidate_range(first, last - first + 1, space)
-                simulation.invalidate_range(begin + address, size, space)
+                for one in (simulation, single):
+                    one.invalidate_range(begin + address, size, space)
             case ("space", _, _, space):
                 oracle.invalidate_space(space)
-                simulation.invalidate_space(space)
+                for one in (simulation, single):
+                    one.invalidate_space(space)
             case ("all", *_):
                 oracle.invalidate_all()
-                simulation.invalidate_all()
+                for one in (simulation, single):
+                    one.invalidate_all()
         assert_same_state(simulation, oracle)
+        if overlap == 1:
+            assert_same_memory(simulation, single)
     if total:
         assert_same_counts(total, oracle, len(hardware.caches))
 
@@ -241,3 +269,23 @@ def test_kernel_equals_oracle_with_1g_pages(hardware, host, story, overlap):
         for trace, _ in story
     ]
     tell(hardware, kinds, 512, overlap, host, spread)
+
+
+@pytest.mark.parametrize("host", [None, "4k", "2m"])
+@pytest.mark.parametrize("length", [1, layout.BATCH, 3 * layout.BATCH + 1])
+def test_batches_equal_one_access_at_a_time(host, length):
+    generator = np.random.default_rng(length)
+    kinds = generator.integers(0, 5, (SPACES, 64)).astype(np.uint8)
+    hardware = specified(plain_hardware(caches=((8, 12), (15, 16), (64, 20))))
+    simulations = [
+        TranslationSimulation(hardware, Mapping(kinds, 7), host_page_size=host) for _ in range(2)
+    ]
+    # Pages that come back, lines that are repeated, and a sequential part.
+    pages = generator.zipf(1.2, length) * 7919 % (64 * 512)
+    addresses = (7 << 21) + (pages << 12) + generator.integers(0, 3, length) * 64
+    addresses[: length // 3] = (7 << 21) + np.arange(length // 3) * 24
+    stores, spaces = generator.random(length) < 0.3, generator.integers(0, SPACES, length)
+    counts = simulations[0].run(addresses, stores, spaces)
+    run_one_by_one(simulations[1], addresses, stores, spaces)
+    assert_same_memory(*simulations)
+    assert counts.accesses == length

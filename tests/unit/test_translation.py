@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from perfmodel.kernels import translation as kernels
+from perfmodel.kernels.translation_batches import run_batches
 from perfmodel.models.stacks import associativity_hits, fully_associative_hits
 from perfmodel.models.translation import (
     Mapping,
@@ -354,9 +355,9 @@ def example() -> list[object]:
     tree = attrs_replace_tlb(hardware.tlbs[0], replacement="tree-plru", ways=16)
     hardware = attrs_replace(hardware, tlbs=(tree, hardware.tlbs[1]))
     results: list[object] = []
-    for host in (None, "4k", "2m"):
+    for host, overlap in ((None, 1), (None, 2), ("4k", 1), ("2m", 2)):
         simulation = TranslationSimulation(
-            specified(hardware), Mapping(kinds), overlap=2, host_page_size=host
+            specified(hardware), Mapping(kinds), overlap=overlap, host_page_size=host
         )
         for _ in range(2):
             addresses = generator.integers(0, 8 * MIB, 300)
@@ -398,5 +399,5 @@ def test_every_kernel_has_one_specialisation():
     simulation.access(5, store=True)
     simulation.invalidate_page(5)
     simulation.invalidate_all()
-    for kernel in (kernels.run, kernels.invalidate, kernels.invalidate_all):
+    for kernel in (kernels.run, run_batches, kernels.invalidate, kernels.invalidate_all):
         assert len(kernel.signatures) == 1
