@@ -9,12 +9,13 @@ import numpy as np
 
 from perfmodel.constants import PAGES_PER_PMD, Event
 from perfmodel.kernels._jit import inline_kernel, inner_kernel
-from perfmodel.kernels.data_caches import set_index
+from perfmodel.kernels.data_caches import column, set_begin
 from perfmodel.kernels.layout import Cell
 from perfmodel.kernels.recency import FREE, find
 from perfmodel.kernels.translation import look_up
 from perfmodel.kernels.translation_layout import (
     CHOICES,
+    COLUMNS,
     HELD,
     MOST_TLBS,
     N_KINDS,
@@ -22,6 +23,7 @@ from perfmodel.kernels.translation_layout import (
     OFFSET,
     ORDER,
     ORDER_MASK,
+    PATH_COLUMNS,
     SETS,
     SPACE_MASK,
     SPACE_SHIFT,
@@ -31,7 +33,7 @@ from perfmodel.kernels.translation_layout import (
     Kind,
 )
 
-_LEVEL = 2 * N_KINDS  # rows of `tlb_paths` for each level
+_LEVEL = 2 * N_KINDS  # paths of one level
 _ORDER_OF_A_LEAF = 9
 
 
@@ -40,10 +42,12 @@ def flush(m):
     """Forget every translation."""
     m.tlb[:] = FREE
     for array in range(MOST_TLBS):
-        if m.tlb_arrays[array, TREE] > 0:
-            for index in range(m.tlb_arrays[array, SETS]):
-                first = m.tlb_arrays[array, OFFSET] + index * m.tlb_arrays[array, STRIDE]
-                m.tlb[first + m.tlb_arrays[array, TREE]] = 0
+        row = array * COLUMNS
+        tree = column(m.tlb_arrays, row, TREE)
+        if tree > 0:
+            for index in range(column(m.tlb_arrays, row, SETS)):
+                first = column(m.tlb_arrays, row, OFFSET)
+                m.tlb[first + index * column(m.tlb_arrays, row, STRIDE) + tree] = 0
     m.state[Cell.LAST_TRANSLATION] = -1
 
 
@@ -56,14 +60,16 @@ def translate(m, space, page, kind, write):
     """
     path = kind + N_KINDS * write
     # Right after itself a translation is the newest of its set, and nothing changes.
-    last = (page >> m.tlb_paths[path, ORDER] << NUMBER_SHIFT | space << SPACE_SHIFT | kind) * 2
-    last += write
+    number = page >> column(m.tlb_paths, path * PATH_COLUMNS, ORDER)
+    last = (number << NUMBER_SHIFT | space << SPACE_SHIFT | kind) * 2 + write
     if m.state[Cell.LAST_TRANSLATION] == last:
         return
     m.state[Cell.LAST_TRANSLATION] = last
-    if look_up(m.tlb_arrays, m.tlb_paths, m.tlb, path, page, space) >= 0:
+    _, hit = look_up(m.tlb_arrays, m.tlb_paths, m.tlb, path, page, space)
+    if hit:
         return
-    if look_up(m.tlb_arrays, m.tlb_paths, m.tlb, path + _LEVEL, page, space) >= 0:
+    _, hit = look_up(m.tlb_arrays, m.tlb_paths, m.tlb, path + _LEVEL, page, space)
+    if hit:
         m.counts[Event.STLB_HIT] += 1
     elif kind == Kind.HUGE_2M:
         m.counts[Event.WALK_PMD] += 1
@@ -77,17 +83,16 @@ def forget_huge(m, space, span):
     m.state[Cell.LAST_TRANSLATION] = -1
     tag = span << NUMBER_SHIFT | space << SPACE_SHIFT | _ORDER_OF_A_LEAF
     for path in range(np.int64(Kind.HUGE_2M.value), 2 * _LEVEL, N_KINDS):
-        held = m.tlb_paths[path, HELD]
+        held = column(m.tlb_paths, path * PATH_COLUMNS, HELD)
         if held == 0:
             continue
-        array = m.tlb_paths[path, CHOICES + span % held]
-        ways = m.tlb_arrays[array, WAYS]
-        index = set_index(m.tlb_arrays, array, span // held)
-        first = m.tlb_arrays[array, OFFSET] + index * m.tlb_arrays[array, STRIDE]
+        row = path * PATH_COLUMNS + CHOICES + span % held * COLUMNS
+        ways = column(m.tlb_paths, row, WAYS)
+        first = set_begin(m.tlb_paths, row, span // held)
         way = find(m.tlb, first, ways, tag)
         if way < 0:
             continue
-        if m.tlb_arrays[array, TREE] == 0:
+        if column(m.tlb_paths, row, TREE) == 0:
             # What is older moves up, so that free ways stand behind.
             while way + 1 < ways:
                 m.tlb[first + way] = m.tlb[first + way + 1]
@@ -100,10 +105,11 @@ def forget_pages(m, space, span):
     """Invalidate every translation of one 2 MiB range's pages."""
     m.state[Cell.LAST_TRANSLATION] = -1
     for array in range(MOST_TLBS):
-        ways = m.tlb_arrays[array, WAYS]
-        keeps_order = m.tlb_arrays[array, TREE] == 0
-        for index in range(m.tlb_arrays[array, SETS]):
-            first = m.tlb_arrays[array, OFFSET] + index * m.tlb_arrays[array, STRIDE]
+        row = array * COLUMNS
+        ways = column(m.tlb_arrays, row, WAYS)
+        keeps_order = column(m.tlb_arrays, row, TREE) == 0
+        for index in range(column(m.tlb_arrays, row, SETS)):
+            first = column(m.tlb_arrays, row, OFFSET) + index * column(m.tlb_arrays, row, STRIDE)
             kept = first
             for entry in range(first, first + ways):
                 tag = m.tlb[entry]

@@ -181,7 +181,8 @@ def pack_tlbs(
     """The TLBs alone, for the engine: `Mmu.arrays`, `Mmu.paths` and empty `Mmu.entries`."""
     arrays = _Layout()
     arrays.add_tlbs(translation.tlbs)
-    return arrays.arrays, _paths(translation.tlbs, None), _blocks(arrays.used[8], np.int64)
+    paths = _paths(translation.tlbs, None, arrays.arrays)
+    return arrays.arrays.reshape(-1), paths.reshape(-1), _blocks(arrays.used[8], np.int64)
 
 
 def pack(

@@ -84,6 +84,7 @@ def test_every_shipped_number_has_a_source_and_says_how_it_is_known(kind, name):
 @pytest.mark.parametrize("name", names("machine"))
 def test_shipped_tlbs_can_be_built(name):
     arrays, paths, entries = pack_tlbs(load_machine(name).translation)
+    arrays = arrays.reshape(layout.N_ARRAYS, layout.COLUMNS)
     assert (arrays[:, layout.WAYS] > 0).sum() == len(load_machine(name).translation.tlbs)
     # Loads and stores of small and of 2 MiB pages find an array on both levels.
     assert (paths.reshape(2, 2, layout.N_KINDS, -1)[:, :, [0, 4], layout.HELD] > 0).all()

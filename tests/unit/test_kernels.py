@@ -47,8 +47,8 @@ def memory_of(states):
         rows=np.zeros((1, PAGES_PER_PMD), dtype=np.int64),
         state=state,
         counts=np.zeros(layout.N_COUNTS, dtype=np.int64),
-        tlb_arrays=np.zeros((1, 8), dtype=np.int64),
-        tlb_paths=np.zeros((1, 8), dtype=np.int64),
+        tlb_arrays=np.zeros(8, dtype=np.int64),
+        tlb_paths=np.zeros(8, dtype=np.int64),
         tlb=np.zeros(8, dtype=np.int64),
     )
 
