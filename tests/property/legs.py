@@ -203,16 +203,24 @@ def signatures() -> dict[str, int]:
     return counts
 
 
+def translation() -> list[object]:
+    """What the translation kernels and the one-pass what-ifs count."""
+    from tests.unit.test_translation import example
+
+    return example()
+
+
 PARTS = {
     "results": results,
     "stories": stories,
     "by_hand": driven_by_hand,
     "live": live_kernels,
+    "translation": translation,
     "signatures": signatures,  # after all that compiles
     "out_of_range": out_of_range_is_an_error,
     "little_memory": with_little_memory,
 }
-ALWAYS = ("results", "stories", "by_hand", "live", "signatures")
+ALWAYS = ("results", "stories", "by_hand", "live", "translation", "signatures")
 _SECONDS = 1800  # a run that never ends fails, too
 
 
