@@ -204,6 +204,7 @@ class Event(IntEnum):
     UNMAP_BATCH = 46
     UNMAP_BATCHED_PTE = 47
     ANON_FOLIO = 48
+    DUPLICATE_CALL = 49
 
 
 N_EVENTS = len(Event)

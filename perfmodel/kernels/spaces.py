@@ -111,6 +111,7 @@ def fork(m, parent):
             m.state[Cell.FLUSH_WANTED] = 1
         else:
             add_counts(m, value * PAGES_PER_PMD, np.int64(PAGES_PER_PMD))
+            m.counts[Event.DUPLICATE_CALL] += 1
             m.counts[Event.DUPLICATE_SLOT] += PAGES_PER_PMD
             hold_cluster(m, np.int64(PAGES_PER_PMD))
     return child
@@ -149,6 +150,7 @@ def _share_entries(m, q, copy):
             present = True
         else:
             add_counts(m, word_value(word), np.int64(1))
+            m.counts[Event.DUPLICATE_CALL] += 1
             m.counts[Event.DUPLICATE_SLOT] += 1
             hold_cluster(m, np.int64(1))
             m.counts[Event.SET_PTE] += 1

@@ -168,5 +168,6 @@ def copy_table(world: World, child: Process, memory: Range, copy: Range) -> bool
 def duplicate(world: World, slots: range) -> None:
     for number in slots:
         world.device.slots[number].count += 1
+    world.event("DUPLICATE_CALL")
     world.event("DUPLICATE_SLOT", len(slots))
     world.hold("cluster", len(slots))
