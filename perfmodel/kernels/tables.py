@@ -9,6 +9,8 @@ from perfmodel.kernels.layout import (
     ALIVE,
     ARMED,
     COUNTERS,
+    DIRTY,
+    EXCLUSIVE,
     FALLBACKS,
     KIND_MASK,
     MIXED,
@@ -16,6 +18,8 @@ from perfmodel.kernels.layout import (
     PROTECTION_MASK,
     PROTECTION_SHIFT,
     SHIFT,
+    SOFT_DIRTY,
+    UFFD_WP,
     UNMAPPED_PAGE,
     VALUE_SHIFT,
     Cell,
@@ -137,11 +141,17 @@ def drop_table(m, q):
 
 
 @inner_kernel
-def split_mapping(m, q):
-    """Replace a PMD leaf (a folio's, or the huge zero page's) by 512 PTEs that say the same."""
+def split_mapping(m, q, frozen):
+    """Replace a PMD leaf (a folio's, or the huge zero page's) by 512 PTEs that say the same.
+
+    `frozen` is 1 where the folio is split, too: its entries go through migration entries then.
+    """
     kind = pmd_kind(m, q)
     flags = pmd_flags(m, q)
     if kind == RegionState.PMD_MAPPED:
+        if frozen == 0 and flags & DIRTY:
+            # The dirty bit is handed on by pte_mkdirty, which sets both.
+            flags |= SOFT_DIRTY
         folio = pmd_value(m, q)
         add_mappings(m, folio, np.int64(PAGES_PER_PMD - 1))
         row = make_row(m, q, np.int64(PteKind.PRESENT.value) | flags)
@@ -189,6 +199,15 @@ def forget_table(m, q):
     if np.int64(m.pmds[q]["translated"]) == 1:
         m.pmds[q]["translated"] = 0
         forget_pages(m.tlb, q)
+
+
+@inline_kernel
+def may_be_writable(flags):
+    """Whether these flags of an entry, if its page is writable, let it be writable unasked.
+
+    An entry without SOFT_DIRTY belongs to a process that is TRACKED: nobody else's is ever cleared.
+    """
+    return flags & (EXCLUSIVE | SOFT_DIRTY | UFFD_WP) == (EXCLUSIVE | SOFT_DIRTY)
 
 
 @inline_kernel
