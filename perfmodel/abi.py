@@ -129,6 +129,7 @@ PRICES: dict[Event, tuple[str, str]] = {
     Event.UNMAP_BATCH: ("kernel.unmap_batch_ns", "page_table"),
     Event.UNMAP_BATCHED_PTE: ("kernel.unmap_batched_pte_ns", "page_table"),
     Event.ANON_FOLIO: ("kernel.anon_folio_ns", "allocation"),
+    Event.DUPLICATE_CALL: ("kernel.duplicate_call_ns", "swap_slots"),
 }
 
 BREAKDOWN_PARTS = (

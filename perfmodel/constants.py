@@ -34,17 +34,18 @@ class Action(IntEnum):
     REMAP = 10
     MOVE = 11
     WRITE_PROTECT = 12
-    MINCORE = 13
-    PAGEMAP = 14
-    SMAPS = 15
-    FORK = 16
-    EXIT = 17
-    RECLAIM = 18
-    SWAPOFF = 19
-    KHUGEPAGED = 20
-    SPLIT_FOLIOS = 21
-    MEMORY_FAILURE = 22
-    ZSWAP_WRITEBACK = 23
+    CLEAR_SOFT_DIRTY = 13
+    MINCORE = 14
+    PAGEMAP = 15
+    SMAPS = 16
+    FORK = 17
+    EXIT = 18
+    RECLAIM = 19
+    SWAPOFF = 20
+    KHUGEPAGED = 21
+    SPLIT_FOLIOS = 22
+    MEMORY_FAILURE = 23
+    ZSWAP_WRITEBACK = 24
 
 
 class Content(IntEnum):
@@ -204,6 +205,7 @@ class Event(IntEnum):
     UNMAP_BATCH = 46
     UNMAP_BATCHED_PTE = 47
     ANON_FOLIO = 48
+    DUPLICATE_CALL = 49
 
 
 N_EVENTS = len(Event)

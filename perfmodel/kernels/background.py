@@ -29,14 +29,13 @@ from perfmodel.kernels.folios import (
     try_free_cache,
 )
 from perfmodel.kernels.layout import (
+    CARRIED,
     CLUSTER_DETAILED,
     COUNTERS,
-    EXCLUSIVE,
     FOLIO_DIRTY,
     FOLIO_PARTIALLY_MAPPED,
     SLOT_FOLIO_SHIFT,
     SLOT_ZSWAP,
-    UFFD_WP,
     Cell,
 )
 from perfmodel.kernels.readahead import swap_in_with_readahead
@@ -141,7 +140,7 @@ def _unuse_table(m, process, q):
         if folio < 0:
             folio = swap_in_with_readahead(m, process, q, entry, slot)
         part = slot - folio_slot(m, folio)
-        flags = word & (EXCLUSIVE | UFFD_WP)
+        flags = word & CARRIED
         map_ptes(m, q, entry, np.int64(1), folio, part, flags, np.int64(0))
         m.counts[Event.PUT_SLOT] += 1
         put_slots(m, slot, np.int64(1))

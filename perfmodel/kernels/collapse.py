@@ -19,6 +19,7 @@ from perfmodel.kernels.layout import (
     EXCLUSIVE,
     PROTECTION_MASK,
     PROTECTION_SHIFT,
+    SOFT_DIRTY,
     UFFD_WP,
     WRITABLE,
     WRITABLE_PAGE,
@@ -133,7 +134,7 @@ def _replace(m, process, q, row):
     release_row(m, row)
     page = (q % m.state[Cell.RANGES]) * PAGES_PER_PMD - shift_of(m, process)
     folio = new_folio(m, np.int64(PMD_ORDER), page)
-    flags = np.int64(EXCLUSIVE | DIRTY)
+    flags = np.int64(EXCLUSIVE | DIRTY | SOFT_DIRTY)
     if protection == WRITABLE_PAGE:
         flags |= WRITABLE
     set_pmd(m, q, np.int64(RegionState.PMD_MAPPED.value), flags, folio)

@@ -33,6 +33,7 @@ from perfmodel.kernels.layout import (
     DIRTY,
     FALLBACKS,
     READAHEAD_HITS,
+    TRACKED,
     TRANSLATED_LEAF,
     TRANSLATED_PAGES,
     UNMAPPED_PAGE,
@@ -40,7 +41,14 @@ from perfmodel.kernels.layout import (
 )
 from perfmodel.kernels.looks import mincore_chunk, pagemap_chunk, smaps_chunk
 from perfmodel.kernels.slots import add_neighbour, fill_pools, fresh_device, runs_short
-from perfmodel.kernels.spaces import fork, move, protect_chunk, remap, write_protect_chunk
+from perfmodel.kernels.spaces import (
+    clear_soft_dirty_chunk,
+    fork,
+    move,
+    protect_chunk,
+    remap,
+    write_protect_chunk,
+)
 from perfmodel.kernels.tables import (
     entry_size,
     is_alive,
@@ -180,6 +188,8 @@ def _act_on_chunk(m, step, span, first, end):
         protect_chunk(m, process, span, first, end, 1 - step["writable"])
     elif action == Action.WRITE_PROTECT:
         write_protect_chunk(m, process, span, first, end)
+    elif action == Action.CLEAR_SOFT_DIRTY:
+        clear_soft_dirty_chunk(m, process, span, first, end)
     elif action == Action.MINCORE:
         mincore_chunk(m, process, span, first, end)
     elif action == Action.PAGEMAP:
@@ -284,6 +294,7 @@ def run_step(m, step):
         or action == Action.UNMAP
         or action == Action.PROTECT
         or action == Action.WRITE_PROTECT
+        or action == Action.CLEAR_SOFT_DIRTY
         or action == Action.MINCORE
         or action == Action.PAGEMAP
         or action == Action.SMAPS
@@ -291,6 +302,10 @@ def run_step(m, step):
     ):
         if action == Action.WRITE_PROTECT:
             m.state[process_cell(step["process"]) + ARMED] = 1
+        elif action == Action.CLEAR_SOFT_DIRTY:
+            m.state[process_cell(step["process"]) + TRACKED] = 1
+            # The kernel asks nobody whether anything has changed.
+            m.state[Cell.FLUSH_WANTED] = 1
         _calls(m, step)
         if action == Action.EXIT:
             m.state[process_cell(step["process"]) + ALIVE] = 0

@@ -26,6 +26,7 @@ from perfmodel.kernels.folios import (
     try_free_cache,
 )
 from perfmodel.kernels.layout import (
+    CARRIED,
     COUNTERS,
     DIRTY,
     EXCLUSIVE,
@@ -36,7 +37,7 @@ from perfmodel.kernels.layout import (
     SLOT_FOLIO_SHIFT,
     SLOT_ZERO,
     SLOT_ZSWAP,
-    UFFD_WP,
+    SOFT_DIRTY,
     VALUE_SHIFT,
     WRITABLE,
     WRITABLE_PAGE,
@@ -58,6 +59,7 @@ from perfmodel.kernels.tables import (
     is_armed,
     keep_protection,
     make_table,
+    may_be_writable,
     one_vma,
     page_protection,
     pmd_flags,
@@ -72,7 +74,8 @@ from perfmodel.kernels.tables import (
     word_value,
 )
 
-CARRIED = EXCLUSIVE | UFFD_WP
+# What a write fault makes of an entry.
+OWN = EXCLUSIVE | WRITABLE | SOFT_DIRTY
 
 
 @inline_kernel
@@ -83,8 +86,7 @@ def _number(m, q, entry):
 @inline_kernel
 def _writable_by(m, q, entry, flags):
     """WRITABLE if an entry with these flags may be written to."""
-    may = flags & EXCLUSIVE and not flags & UFFD_WP
-    if may and page_protection(m, q, entry) == WRITABLE_PAGE:
+    if may_be_writable(flags) and page_protection(m, q, entry) == WRITABLE_PAGE:
         return np.int64(WRITABLE)
     return np.int64(0)
 
@@ -94,7 +96,7 @@ def new_thp(m, process, q, deposit):
     """A cleared THP for a whole range; `deposit` is 1 if its PTE table has yet to be put aside."""
     page = _number(m, q, np.int64(0)) - shift_of(m, process)
     folio = new_folio(m, np.int64(PMD_ORDER), page)
-    flags = np.int64(EXCLUSIVE | WRITABLE)
+    flags = np.int64(OWN)
     set_pmd(m, q, np.int64(RegionState.PMD_MAPPED.value), flags, folio)
     add_mappings(m, folio, np.int64(1))
     m.counts[COUNTERS + Counter.THP_FAULT_ALLOC] += 1
@@ -158,13 +160,13 @@ def leaf_write_fault(m, process, q, entry):
     folio = pmd_value(m, q)
     flags = pmd_flags(m, q)
     if flags & EXCLUSIVE:
-        m.pmds[q]["flags"] = flags | WRITABLE
+        m.pmds[q]["flags"] = flags | WRITABLE | SOFT_DIRTY
     elif np.int64(m.folios[folio]["mapcount"]) == 1 and (
         not is_cached(m, folio) or try_free_cache(m, folio)
     ):
-        m.pmds[q]["flags"] = flags | WRITABLE | EXCLUSIVE
+        m.pmds[q]["flags"] = flags | OWN
     else:
-        split_mapping(m, q)
+        split_mapping(m, q, np.int64(0))
         m.counts[FALLBACKS + Fallback.WRITE_SHARED] += 1
         pte_write_fault(m, process, q, entry)
 
@@ -199,7 +201,7 @@ def map_ptes(m, q, first, size, folio, part, flags, may_write):
     """Entries from `first` on map the pages of a folio from `part` on."""
     row = pmd_value(m, q)
     value = folio * PAGES_PER_PMD + part
-    upgrade = may_write == 1 and flags & EXCLUSIVE and not flags & UFFD_WP
+    upgrade = may_write == 1 and may_be_writable(flags)
     for offset in range(size):
         word = m.rows[row, first + offset]
         entry_flags = flags
@@ -225,7 +227,7 @@ def _read_directly(m, process, q, entry, slot):
     read_folio(m, order, flags, np.int64(1))
     hold_cluster(m, size)
     m.state[Cell.WARM_UNTIL] = _number(m, q, first + size)
-    carried = (m.rows[pmd_value(m, q), entry] & UFFD_WP) | EXCLUSIVE
+    carried = (m.rows[pmd_value(m, q), entry] & CARRIED) | EXCLUSIVE
     map_ptes(m, q, first, size, folio, np.int64(0), carried, np.int64(1))
     put_slots(m, slot, size)
 
@@ -287,7 +289,7 @@ def _copy_page(m, process, q, entry):
     word = m.rows[row, entry]
     page = _number(m, q, entry) - shift_of(m, process)
     folio = new_folio(m, np.int64(0), page)
-    flags = np.int64(EXCLUSIVE | WRITABLE)
+    flags = np.int64(OWN)
     m.counts[Event.COPY_PAGE] += 1
     map_ptes(m, q, entry, np.int64(1), folio, np.int64(0), flags, np.int64(0))
     remove_mappings(m, word_folio(word), np.int64(1), np.int64(1))
@@ -300,7 +302,7 @@ def pte_write_fault(m, process, q, entry):
     row = pmd_value(m, q)
     word = m.rows[row, entry]
     if word & EXCLUSIVE:
-        m.rows[row, entry] = word | WRITABLE
+        m.rows[row, entry] = word | WRITABLE | SOFT_DIRTY
         return
     folio = word_folio(word)
     mapcount = np.int64(m.folios[folio]["mapcount"])
@@ -309,7 +311,7 @@ def pte_write_fault(m, process, q, entry):
     else:
         mine = not is_cached(m, folio) and mapcount == mappings_in(m, folio, process)
     if mine:
-        m.rows[row, entry] = word | WRITABLE | EXCLUSIVE
+        m.rows[row, entry] = word | OWN
     else:
         _copy_page(m, process, q, entry)
 
@@ -340,7 +342,7 @@ def _anon_folio(m, process, q, entry, order):
     count_order(m, np.int64(OrderCounter.ANON_FAULT_ALLOC.value), order)
     m.counts[Event.ANON_FOLIO] += 1
     m.counts[Event.CLEAR_PAGE] += size
-    flags = np.int64(EXCLUSIVE | WRITABLE)
+    flags = np.int64(OWN)
     map_ptes(m, q, first, size, folio, np.int64(0), flags, np.int64(0))
     m.state[Cell.WARM_UNTIL] = _number(m, q, first + size)
 

@@ -61,12 +61,14 @@ WRITABLE = 4
 DIRTY = 8
 EXCLUSIVE = 16
 UFFD_WP = 32
-ALL_FLAGS = WRITABLE | DIRTY | EXCLUSIVE | UFFD_WP
+SOFT_DIRTY = 64
+# What a page keeps on its way to swap and back.
+CARRIED = EXCLUSIVE | UFFD_WP | SOFT_DIRTY
 # A PTE word: kind, flags, protection of the page, and the slot, or folio x 512 + page of the folio.
 KIND_MASK = 3
-PROTECTION_SHIFT = 6
+PROTECTION_SHIFT = 7
 PROTECTION_MASK = 3 << PROTECTION_SHIFT
-VALUE_SHIFT = 8
+VALUE_SHIFT = 9
 # Protection of pages; MIXED means that the words of the row say it.
 WRITABLE_PAGE = 0
 READ_ONLY_PAGE = 1
@@ -139,6 +141,7 @@ ARMED = 2
 READAHEAD_ADDRESS = 3
 READAHEAD_WINDOW = 4
 READAHEAD_HITS = 5
+TRACKED = 6  # its VMAs have lost VM_SOFTDIRTY: writes to clean entries fault
 MOST_PROCESSES = 8
 MOST_WINDOW = 32  # pages of readahead, 2**page_cluster
 # Folios that one call has collected, and behind them those that a split has left.

@@ -28,17 +28,16 @@ from perfmodel.kernels.folios import (
     set_flag,
 )
 from perfmodel.kernels.layout import (
+    CARRIED,
     COLLECTED,
     COUNTERS,
     DIRTY,
-    EXCLUSIVE,
     FALLBACKS,
     FOLIO_DIRTY,
     FOLIO_LAZYFREE,
     FOLIO_PARTIALLY_MAPPED,
     SLOT_COUNT,
     SLOT_FOLIO_SHIFT,
-    UFFD_WP,
     VALUE_SHIFT,
     Cell,
 )
@@ -72,19 +71,18 @@ from perfmodel.kernels.tables import (
 
 # Folios that one call has collected stand below, those that a split has left from here on.
 PIECES = PAGES_PER_PMD
-CARRIED = EXCLUSIVE | UFFD_WP
 
 
 @inner_kernel
-def _split_leaves(m, folio):
-    """Every PMD leaf that maps a folio becomes a PTE table."""
+def _split_leaves(m, folio, frozen):
+    """Every PMD leaf that maps a folio becomes a PTE table, as `split_mapping` does it."""
     page = folio_page(m, folio)
     for process in range(m.state[Cell.PROCESSES]):
         if mapped_here(m, folio, process, page):
             number = shift_of(m, process) + page
             q = pmd_number(m, process, number // PAGES_PER_PMD)
             if pmd_kind(m, q) == RegionState.PMD_MAPPED:
-                split_mapping(m, q)
+                split_mapping(m, q, frozen)
 
 
 @inner_kernel
@@ -134,7 +132,7 @@ def split_folio(m, folio):
     count_order(m, np.int64(OrderCounter.SPLIT.value), order)
     if order == PMD_ORDER:
         m.counts[COUNTERS + Counter.THP_SPLIT_PAGE] += 1
-        _split_leaves(m, folio)
+        _split_leaves(m, folio, np.int64(1))
     first = folio_page(m, folio)
     slot = folio_slot(m, folio)
     if slot >= 0:
@@ -244,7 +242,7 @@ def unmap_for_swap(m, folio):
                 if m.parameters["swap_entry_level"] == SwapEntryLevel.PMD:
                     _swap_pmd(m, q, folio, slot)
                     break
-                split_mapping(m, q)
+                split_mapping(m, q, np.int64(0))
             _swap_ptes(m, q, number % PAGES_PER_PMD, folio, slot + part)
             # The rest of the folio in the next table, if it reaches that far.
             part += PAGES_PER_PMD - number % PAGES_PER_PMD
@@ -267,7 +265,7 @@ def _any_dirty(m, folio):
 @inner_kernel
 def _drop_lazyfree(m, folio):
     """A folio that MADV_FREE has marked is dropped unless it was written to again."""
-    _split_leaves(m, folio)
+    _split_leaves(m, folio, np.int64(0))
     if _any_dirty(m, folio):
         clear_flag(m, folio, np.int64(FOLIO_LAZYFREE))
         return

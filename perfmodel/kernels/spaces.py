@@ -1,4 +1,4 @@
-"""fork, mprotect, userfaultfd write-protection, mremap and UFFDIO_MOVE."""
+"""fork, mprotect, write-protection by userfaultfd and clear_refs, mremap and UFFDIO_MOVE."""
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from perfmodel.kernels.layout import (
     PROTECTION_SHIFT,
     SHIFT,
     SLOT_FOLIO_SHIFT,
+    SOFT_DIRTY,
     UFFD_WP,
     UNMAPPED_PAGE,
     WRITABLE,
@@ -46,6 +47,7 @@ from perfmodel.kernels.tables import (
     forget_table,
     has_row,
     make_row,
+    may_be_writable,
     pmd_flags,
     pmd_kind,
     pmd_number,
@@ -61,6 +63,7 @@ from perfmodel.kernels.tables import (
 )
 
 _SHARED = ~(EXCLUSIVE | WRITABLE | UFFD_WP)
+_CLEARED = ~(SOFT_DIRTY | WRITABLE)
 
 
 @inner_kernel
@@ -111,6 +114,7 @@ def fork(m, parent):
             m.state[Cell.FLUSH_WANTED] = 1
         else:
             add_counts(m, value * PAGES_PER_PMD, np.int64(PAGES_PER_PMD))
+            m.counts[Event.DUPLICATE_CALL] += 1
             m.counts[Event.DUPLICATE_SLOT] += PAGES_PER_PMD
             hold_cluster(m, np.int64(PAGES_PER_PMD))
     return child
@@ -149,6 +153,7 @@ def _share_entries(m, q, copy):
             present = True
         else:
             add_counts(m, word_value(word), np.int64(1))
+            m.counts[Event.DUPLICATE_CALL] += 1
             m.counts[Event.DUPLICATE_SLOT] += 1
             hold_cluster(m, np.int64(1))
             m.counts[Event.SET_PTE] += 1
@@ -162,7 +167,7 @@ def _share_entries(m, q, copy):
 @inner_kernel
 def _protected_flags(flags, protection):
     """Flags of a present entry whose page gets a protection."""
-    if protection == WRITABLE_PAGE and flags & EXCLUSIVE and not flags & UFFD_WP:
+    if protection == WRITABLE_PAGE and may_be_writable(flags):
         return flags | WRITABLE
     if protection != WRITABLE_PAGE:
         return flags & ~WRITABLE
@@ -225,7 +230,7 @@ def _split_leaf(m, q):
     elif kind == RegionState.NONE:
         make_row(m, q, np.int64(0))
     elif kind != RegionState.PTE_TABLE:
-        split_mapping(m, q)
+        split_mapping(m, q, np.int64(0))
         m.state[Cell.FLUSH_WANTED] = 1
 
 
@@ -266,6 +271,31 @@ def write_protect_chunk(m, process, span, first, end):
 
 
 @inner_kernel
+def clear_soft_dirty_chunk(m, process, span, first, end):
+    """Write to clear_refs for entries of one range: the next write to each of them faults."""
+    q = pmd_number(m, process, span)
+    kind = pmd_kind(m, q)
+    if kind == RegionState.NONE:
+        return
+    m.counts[Event.VISIT_PMD] += 1
+    if kind != RegionState.PTE_TABLE:
+        m.pmds[q]["flags"] = pmd_flags(m, q) & _CLEARED
+        m.counts[Event.SET_PTE] += 1
+        hold_pmd(m, np.int64(1))
+        forget_leaf(m, q)
+        return
+    m.counts[Event.VISIT_PTE] += end - first
+    hold_table(m, end - first)
+    row = pmd_value(m, q)
+    for entry in range(first, end):
+        word = m.rows[row, entry]
+        if word_kind(word) != PteKind.NONE:
+            m.rows[row, entry] = word & _CLEARED
+            m.counts[Event.SET_PTE] += 1
+    forget_table(m, q)
+
+
+@inner_kernel
 def _in_region(m, process, span):
     """Whether a range lies wholly in the region."""
     shift = shift_of(m, process)
@@ -290,6 +320,8 @@ def _move_same_shift(m, process, by_call):
             hold_pmd(m, np.int64(1))
             if by_call == 0:
                 hold_pmd(m, np.int64(1))
+        if kind == RegionState.PMD_MAPPED or kind == RegionState.PMD_SWAP:
+            m.pmds[q]["flags"] = pmd_flags(m, q) | SOFT_DIRTY
         if kind == RegionState.PMD_MAPPED or kind == RegionState.PMD_ZERO:
             forget_leaf(m, q)
             m.state[Cell.FLUSH_WANTED] = 1
@@ -327,8 +359,7 @@ def _count_moved_entries(m, q, by_call):
         m.counts[Event.SET_PTE] += 2
         if kind != PteKind.SWAP:
             m.state[Cell.FLUSH_WANTED] = 1
-        if by_call == 0:
-            m.rows[row, entry] = _moved_word(m, word)
+        m.rows[row, entry] = _moved_word(m, word, by_call)
     if moved:
         m.counts[Event.PAGE_TABLE_ALLOCATION] += 1
     else:
@@ -336,14 +367,17 @@ def _count_moved_entries(m, q, by_call):
 
 
 @inner_kernel
-def _moved_word(m, word):
-    """What UFFDIO_MOVE makes of one entry."""
+def _moved_word(m, word, by_call):
+    """What mremap or UFFDIO_MOVE makes of one entry: whoever looks for writes sees the move."""
     kind = word_kind(word)
-    if kind == PteKind.SWAP:
-        m.counts[Event.LOOKUP_SLOT] += 1
-    elif kind == PteKind.PRESENT:
-        protection = (word & PROTECTION_MASK) >> PROTECTION_SHIFT
-        return _protected_flags(word, protection)
+    if kind == PteKind.SWAP or kind == PteKind.PRESENT:
+        word |= SOFT_DIRTY
+    if by_call == 0:
+        if kind == PteKind.SWAP:
+            m.counts[Event.LOOKUP_SLOT] += 1
+        elif kind == PteKind.PRESENT:
+            protection = (word & PROTECTION_MASK) >> PROTECTION_SHIFT
+            word = _protected_flags(word, protection)
     return word
 
 
@@ -377,8 +411,7 @@ def _move_to_shift(m, process, new_shift, by_call):
             m.counts[Event.SET_PTE] += 2
             if word_kind(word) != PteKind.SWAP:
                 m.state[Cell.FLUSH_WANTED] = 1
-            if by_call == 0:
-                word = _moved_word(m, word)
+            word = _moved_word(m, word, by_call)
         m.rows[from_row, source % PAGES_PER_PMD] = outside
         m.rows[pmd_value(m, to), target % PAGES_PER_PMD] = word
     m.state[process_cell(process) + SHIFT] = new_shift

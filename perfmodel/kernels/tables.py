@@ -18,8 +18,10 @@ from perfmodel.kernels.layout import (
     PROTECTION_MASK,
     PROTECTION_SHIFT,
     SHIFT,
+    SOFT_DIRTY,
     TRANSLATED_LEAF,
     TRANSLATED_PAGES,
+    UFFD_WP,
     UNMAPPED_PAGE,
     VALUE_SHIFT,
     Cell,
@@ -28,8 +30,8 @@ from perfmodel.kernels.slots import hold_pmd, release_row, take_row
 from perfmodel.kernels.tlb import forget_huge, forget_pages
 from perfmodel.kernels.translation_layout import Kind
 
-# Whether a page is dirty differs from entry to entry, and whether it is exclusive stands elsewhere.
-_SAME_IN_A_RUN = ~(DIRTY | EXCLUSIVE)
+# Dirty bits differ from entry to entry, and whether a page is exclusive stands elsewhere.
+_SAME_IN_A_RUN = ~(DIRTY | EXCLUSIVE | SOFT_DIRTY)
 
 
 @inline_kernel
@@ -145,11 +147,17 @@ def drop_table(m, q):
 
 
 @inner_kernel
-def split_mapping(m, q):
-    """Replace a PMD leaf (a folio's, or the huge zero page's) by 512 PTEs that say the same."""
+def split_mapping(m, q, frozen):
+    """Replace a PMD leaf (a folio's, or the huge zero page's) by 512 PTEs that say the same.
+
+    `frozen` is 1 where the folio is split, too: its entries go through migration entries then.
+    """
     kind = pmd_kind(m, q)
     flags = pmd_flags(m, q)
     if kind == RegionState.PMD_MAPPED:
+        if frozen == 0 and flags & DIRTY:
+            # The dirty bit is handed on by pte_mkdirty, which sets both.
+            flags |= SOFT_DIRTY
         folio = pmd_value(m, q)
         add_mappings(m, folio, np.int64(PAGES_PER_PMD - 1))
         row = make_row(m, q, np.int64(PteKind.PRESENT.value) | flags)
@@ -230,6 +238,15 @@ def entry_size(m, q, entry):
         if order >= 2 and _is_run(m, row, entry, np.int64(4)):
             return np.int64(Kind.CONTIGUOUS_16K.value)
     return np.int64(Kind.SMALL.value)
+
+
+@inline_kernel
+def may_be_writable(flags):
+    """Whether these flags of an entry, if its page is writable, let it be writable unasked.
+
+    An entry without SOFT_DIRTY belongs to a process that is TRACKED: nobody else's is ever cleared.
+    """
+    return flags & (EXCLUSIVE | SOFT_DIRTY | UFFD_WP) == (EXCLUSIVE | SOFT_DIRTY)
 
 
 @inline_kernel

@@ -166,7 +166,7 @@ def zap_chunk(m, process, span, first, end):
                 hold_pmd(m, np.int64(1))
                 remove_mappings(m, folio, np.int64(1), np.int64(0))
             return
-        split_mapping(m, q)
+        split_mapping(m, q, np.int64(0))
     _zap_table(m, q, first, end)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import mmap
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -136,6 +137,20 @@ def _smaps(
     return run, finish
 
 
+def _clear_soft_dirty(
+    region: MappedRegion, _: dict[str, Any], __: list[tuple[int, int]]
+) -> tuple[Timed, Finish]:
+    descriptor = os.open("/proc/self/clear_refs", os.O_WRONLY)
+
+    def finish() -> Observed:
+        os.close(descriptor)
+        # Not only the region is read-only now: no later step is to fault on the worker's own pages.
+        region.keep_all_else_in_memory()
+        return {}
+
+    return lambda: os.write(descriptor, b"4"), finish
+
+
 def _remap(
     region: MappedRegion, step: dict[str, Any], _: list[tuple[int, int]]
 ) -> tuple[Timed, Finish]:
@@ -193,6 +208,7 @@ _OTHERS: dict[
     str,
     Callable[[MappedRegion, dict[str, Any], list[tuple[int, int]]], tuple[Timed, Finish]],
 ] = {
+    "clear-soft-dirty": _clear_soft_dirty,
     "mincore": _mincore,
     "pagemap": _pagemap,
     "smaps": _smaps,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 
 from perfmodel.host import available_memory_bytes
+from perfmodel.measure.observe import has_soft_dirty
 from perfmodel.measure.settings import ALLOW_ZSWAP, zswap_allowed
 from perfmodel.measure.swapdevice import device_bytes, folder_for
 from perfmodel.specs.device import DeviceKind, SwapDevice
@@ -27,6 +28,10 @@ def refusals(scenario: Scenario) -> list[str]:
         where = f"step {step.name!r} of scenario {scenario.name!r}"
         if step.action in _MODEL_ONLY:
             found.append(f"{where}: only the model can do {step.action.value}; simulate it")
+        if step.action is StepAction.CLEAR_SOFT_DIRTY and not has_soft_dirty():
+            found.append(
+                f"{where}: this kernel has no soft-dirty bits (CONFIG_MEM_SOFT_DIRTY); simulate it"
+            )
         if step.refuse_write:
             found.append(f"{where}: only the model can refuse a write; simulate it")
         if step.racing is not Racing.NONE:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy.typing as npt
 
 from perfmodel.constants import PAGE_BYTES
 
-_PRESENT, _SWAPPED = 63, 62
+_PRESENT, _SWAPPED, _SOFT_DIRTY = 63, 62, 55
 _SMAPS_PIECE = 4096
 _SMAPS_BYTES = 2048  # more than it says about one mapping
 _STARTS = re.compile(rb"^([0-9a-f]+)-[0-9a-f]+ ", re.MULTILINE)
@@ -45,6 +46,17 @@ def count_pagemap(records: npt.NDArray[np.uint64]) -> dict[str, int]:
         "pagemap_present_pages": int((records >> np.uint64(_PRESENT) & np.uint64(1)).sum()),
         "pagemap_swapped_pages": int((records >> np.uint64(_SWAPPED) & np.uint64(1)).sum()),
     }
+
+
+@functools.cache
+def has_soft_dirty() -> bool:
+    """Whether the kernel keeps soft-dirty bits: memory that has just been written to has one."""
+    written, records = np.ones(PAGE_BYTES // 8), pagemap_records(PAGE_BYTES)
+    try:
+        read_pagemap(written.ctypes.data, records)
+    except OSError:
+        return False
+    return bool(records[0] >> np.uint64(_SOFT_DIRTY) & np.uint64(1))
 
 
 def swap_slots(records: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:

@@ -190,6 +190,7 @@ class _Snapshot:
         return {
             "shift": self._cell(process, layout.SHIFT),
             "armed": bool(self._cell(process, layout.ARMED)),
+            "tracked": bool(self._cell(process, layout.TRACKED)),
             "readahead": (
                 self._cell(process, layout.READAHEAD_ADDRESS),
                 self._cell(process, layout.READAHEAD_WINDOW),
@@ -297,10 +298,11 @@ class _Snapshot:
         }
 
 
-def _flags(word: int) -> tuple[bool, bool, bool, bool]:
+def _flags(word: int) -> tuple[bool, bool, bool, bool, bool]:
     return (
         bool(word & layout.WRITABLE),
         bool(word & layout.DIRTY),
         bool(word & layout.EXCLUSIVE),
         bool(word & layout.UFFD_WP),
+        bool(word & layout.SOFT_DIRTY),
     )

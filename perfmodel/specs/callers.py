@@ -227,6 +227,11 @@ CALLERS: tuple[Caller, ...] = (
         _whole(StepAction.WRITE_PROTECT),
     ),
     Caller("userfaultfd write-protect, part", "the first half", _half(StepAction.WRITE_PROTECT)),
+    Caller(
+        "clear_refs, soft-dirty",
+        "one bit covers all 512 pages",
+        _whole(StepAction.CLEAR_SOFT_DIRTY),
+    ),
     Caller("mincore", "which pages are in memory", _whole(StepAction.MINCORE)),
     Caller("pagemap", "512 records, one for each page", _whole(StepAction.PAGEMAP)),
     Caller("smaps", "how much is swapped", _whole(StepAction.SMAPS)),

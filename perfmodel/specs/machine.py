@@ -61,6 +61,7 @@ class KernelCosts:
     classify_slot_ns: Quantity = quantity("ns", "read one word of a cluster's 512 slots")
     free_cached_folio_ns: Quantity = quantity("ns", "drop one clean folio from the swap cache")
     duplicate_slot_ns: Quantity = quantity("ns", "count one slot up under the cluster lock")
+    duplicate_call_ns: Quantity = quantity("ns", "find a cluster, take its lock and release it")
     put_slot_ns: Quantity = quantity("ns", "count one slot down, its freeing not included")
     split_folio_page_ns: Quantity = quantity("ns", "split a folio: the share of one page")
     collapse_range_ns: Quantity = quantity("ns", "collapse: locks, isolation and flush of 2 MiB")

@@ -131,6 +131,10 @@ def _steps(_: object, attribute: attrs.Attribute[Any], value: tuple[Step, ...]) 
     _check_story(value)
 
 
+# Files below /proc are about a region with holes, too.
+_OVER_HOLES = frozenset({StepAction.PAGEMAP, StepAction.SMAPS, StepAction.CLEAR_SOFT_DIRTY})
+
+
 class _Memory:
     """What a process may do with which of the 512 pages of each 2 MiB, as bit masks."""
 
@@ -147,8 +151,7 @@ class _Memory:
     def refusal(self, step: Step) -> str:
         """Why a step cannot be; an empty text if it can."""
         part = step.page_mask
-        # /proc tells of a region with holes, too.
-        if part & ~self.mapped and step.action not in (StepAction.PAGEMAP, StepAction.SMAPS):
+        if part & ~self.mapped and step.action not in _OVER_HOLES:
             return "touches pages that an earlier step has unmapped"
         if step.action is StepAction.MOVE and part & ~self.writable:
             return "moves pages that are read-only"

@@ -26,6 +26,7 @@ class StepAction(StrEnum):
     REMAP = "remap"  # mremap to another place
     MOVE = "move"  # UFFDIO_MOVE to another place
     WRITE_PROTECT = "write-protect"  # UFFDIO_WRITEPROTECT
+    CLEAR_SOFT_DIRTY = "clear-soft-dirty"  # 4 written to /proc/PID/clear_refs
     MINCORE = "mincore"
     PAGEMAP = "pagemap"
     SMAPS = "smaps"

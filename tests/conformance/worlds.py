@@ -120,9 +120,20 @@ def flags(snapshot: dict[str, Any], process: int = 0) -> list[tuple[bool, bool, 
     found = []
     for memory in snapshot["processes"][process]["ranges"]:
         if memory["flags"] is not None:
-            found.append(memory["flags"])
-        found += [entry[2:] for entry in memory["entries"] or () if entry[0] in "SP"]
+            found.append(memory["flags"][:4])
+        found += [entry[2:6] for entry in memory["entries"] or () if entry[0] in "SP"]
     return found
+
+
+def soft_dirty(snapshot: dict[str, Any], process: int = 0) -> list[int]:
+    """How many pages of each range count as written since they were last asked about."""
+    found = []
+    for memory in snapshot["processes"][process]["ranges"]:
+        if memory["entries"] is None:
+            found.append(512 * (memory["flags"] is not None and memory["flags"][4]))
+        else:
+            found.append(sum(entry[6] for entry in memory["entries"]))
+    return found if found[-1] else found[:-1]
 
 
 Place = tuple[str, int, int]

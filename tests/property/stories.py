@@ -82,6 +82,8 @@ class Palette:
         return Palette(
             (
                 *(StepAction.TOUCH, StepAction.PAGEOUT) * 2,
+                # What it changes shows only in what comes after it.
+                pick((StepAction.TOUCH, StepAction.TOUCH, StepAction.CLEAR_SOFT_DIRTY)),
                 *(pick((StepAction.RECLAIM, *ACTIONS)) for _ in range(2)),
                 *(pick((StepAction.FORK, *ACTIONS)) for _ in range(3)),
             ),

@@ -292,6 +292,14 @@ def test_a_forked_childs_write_copies_one_page():
     assert state(mechanism) == "PMD_MAPPED"
 
 
+@pytest.mark.parametrize(("level", "calls"), [("pte", 512), ("pmd", 1)])
+def test_a_fork_counts_slots_up_by_one_call_for_each_entry(level, calls):
+    _, (_, fork) = run("pageout", "fork", level=level)
+    assert fork.events["DUPLICATE_CALL"] == calls
+    assert fork.events["DUPLICATE_SLOT"] == 512
+    assert holds(fork, "cluster") == (calls, 512, 512 // calls)
+
+
 def test_shared_pages_are_written_once_and_read_once():
     _, (_, out, mine, childs) = run("fork", "reclaim", "touch", {"action": "touch", "process": 1})
     assert out.counters["pswpout"] == 512

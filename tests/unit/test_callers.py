@@ -37,6 +37,7 @@ KNOWN = {
     "UFFDIO_MOVE, unaligned": (SPLIT, SPLIT, SPLIT, PAGES),
     "userfaultfd write-protect, whole": (WHOLE, WHOLE, WHOLE, PAGES),
     "userfaultfd write-protect, part": (SPLIT, SPLIT, SPLIT, PAGES),
+    "clear_refs, soft-dirty": (WHOLE, WHOLE, WHOLE, PAGES),
     "mincore": (WHOLE, WHOLE, "slot by slot", PAGES),
     "pagemap": (WHOLE, WHOLE, WHOLE, PAGES),
     "smaps": (WHOLE, WHOLE, WHOLE, PAGES),

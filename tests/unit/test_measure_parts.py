@@ -61,6 +61,16 @@ def test_what_only_the_model_can_do_is_named(scenario: Scenario, said: str) -> N
     assert len(line.splitlines()) == 1
 
 
+@pytest.mark.parametrize("has", [True, False])
+def test_soft_dirty_bits_need_a_kernel_that_has_them(
+    monkeypatch: pytest.MonkeyPatch, has: bool
+) -> None:
+    monkeypatch.setattr(limits, "has_soft_dirty", lambda: has)
+    lines = limits.refusals(story(Step("x", StepAction.CLEAR_SOFT_DIRTY)))
+    assert has == (not lines)
+    assert all("CONFIG_MEM_SOFT_DIRTY" in line for line in lines)
+
+
 def test_nothing_is_refused_without_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     assert limits.refusals(load_scenario("thp-roundtrip")) == []
     monkeypatch.setenv("PERFMODEL_ALLOW_ZSWAP", "1")

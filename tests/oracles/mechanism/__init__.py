@@ -43,6 +43,7 @@ ACTIONS: dict[str, Callable[[World, Call], None]] = {
     "remap": moves.remap,
     "move": moves.move,
     "write-protect": sharing.write_protect,
+    "clear-soft-dirty": sharing.clear_soft_dirty,
     "mincore": lambda world, call: callers.for_each_chunk(world, call, observers.mincore),
     "pagemap": observers.pagemap,
     "smaps": observers.smaps,

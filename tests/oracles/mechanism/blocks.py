@@ -111,7 +111,7 @@ def bury(world: World, folio: Folio) -> None:
 
 
 def map_page(process: Process, entry: Entry, folio: Folio, page: int) -> None:
-    """A page-table entry becomes present; exclusive and uffd_wp are as they were."""
+    """A page-table entry becomes present; exclusive, uffd_wp and soft_dirty are as they were."""
     entry.set_present(folio, page)
     folio.mappings.add((process.number, page))
 
@@ -151,8 +151,13 @@ def mappings_of(world: World, folio: Folio) -> list[tuple[Process, Range, int]]:
 # Splitting
 
 
-def split_mapping(world: World, process: Process, memory: Range) -> None:
-    """A MAPPED or ZERO entry becomes a table of PTEs that say the same."""
+def split_mapping(
+    world: World, process: Process, memory: Range, *, with_folio: bool = False
+) -> None:
+    """A MAPPED or ZERO entry becomes a table of PTEs that say the same.
+
+    Handing on the dirty bit sets soft_dirty, too, unless the folio is being split.
+    """
     before = memory.pmd.copy()
     assert before.has_translation, "only what is mapped has a mapping to split"
     memory.make_table()
@@ -164,6 +169,7 @@ def split_mapping(world: World, process: Process, memory: Range) -> None:
         map_page(process, entry, before.folio, page)
         entry.writable, entry.dirty = before.writable, before.dirty
         entry.exclusive, entry.uffd_wp = before.exclusive, before.uffd_wp
+        entry.soft_dirty = before.soft_dirty or (before.dirty and not with_folio)
     if before.folio is not None:
         before.folio.mappings.remove((process.number, WHOLE))
     world.counter("thp_split_pmd")
@@ -179,6 +185,7 @@ def split_swap_entry(world: World, memory: Range, reason: str) -> None:
     for j, entry in enumerate(memory.entries):
         entry.set_swap(before.slot + j)
         entry.exclusive, entry.uffd_wp = before.exclusive, before.uffd_wp
+        entry.soft_dirty = before.soft_dirty
     world.counter("thp_split_pmd")
     world.event("SPLIT_PMD_SWAP_ENTRY")
     finish_split(world, memory)
@@ -202,7 +209,7 @@ def split_folio(world: World, folio: Folio) -> list[Folio]:
         count_deferred_split(world, folio)
     for process, memory, _ in mappings_of(world, folio):
         if memory.table is None:
-            split_mapping(world, process, memory)
+            split_mapping(world, process, memory, with_folio=True)
     parts = []
     for page in range(folio.size):
         part = world.new_folio(0, folio.first + page)

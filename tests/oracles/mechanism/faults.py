@@ -161,7 +161,7 @@ def pmd_swap_fault(world: World, process: Process, memory: Range, j: int, write:
         if not memory.pmd.writable:
             write_huge(world, process, memory, j)
         else:
-            memory.pmd.dirty = True
+            memory.pmd.dirty = memory.pmd.soft_dirty = True
 
 
 def map_huge(
@@ -178,7 +178,7 @@ def map_huge(
     assert folio is not None, "there is a folio to map"
     slots = folio.slots
     map_page(process, memory.pmd, folio, WHOLE)
-    memory.pmd.writable = may_write and may_be_writable(memory, 0, memory.pmd)
+    memory.pmd.writable = may_write and may_be_writable(process, memory, 0, memory.pmd)
     world.event("MAP_PMD")
     world.hold("pmd", 1)
     if how == "hit":
@@ -189,8 +189,10 @@ def map_huge(
         try_free_cache(world, folio)
 
 
-def may_be_writable(memory: Range, j: int, entry: Entry) -> bool:
-    return entry.exclusive and memory.protection[j] == WRITABLE and not entry.uffd_wp
+def may_be_writable(process: Process, memory: Range, j: int, entry: Entry) -> bool:
+    """Whether an entry may be writable before anybody writes to it."""
+    watched = entry.uffd_wp or (process.tracked and not entry.soft_dirty)
+    return entry.exclusive and memory.protection[j] == WRITABLE and not watched
 
 
 def write_huge(world: World, process: Process, memory: Range, j: int) -> None:
@@ -198,7 +200,7 @@ def write_huge(world: World, process: Process, memory: Range, j: int) -> None:
     entry, folio = memory.pmd, memory.pmd.folio
     assert folio is not None, "a mapped entry has a folio"
     if entry.exclusive or (folio.mapcount == 1 and is_own(world, folio)):
-        entry.exclusive = entry.writable = entry.dirty = True
+        entry.exclusive = entry.writable = entry.dirty = entry.soft_dirty = True
         return
     split_mapping(world, process, memory)
     world.fallback("write_shared")
@@ -262,7 +264,7 @@ def write_page(world: World, process: Process, memory: Range, j: int) -> None:
     folio = entry.folio
     assert folio is not None, "a present entry has a folio"
     if entry.exclusive or may_reuse(world, process, folio):
-        entry.exclusive = entry.writable = entry.dirty = True
+        entry.exclusive = entry.writable = entry.dirty = entry.soft_dirty = True
         return
     page = entry.page
     copy = world.new_folio(0, process.region_page(memory, j))
@@ -302,7 +304,7 @@ def swap_in(
             map_cached(world, process, memory, j, folio, write=write, was_cached=False)
     if write:
         if entry.writable:
-            entry.dirty = True
+            entry.dirty = entry.soft_dirty = True
         else:
             write_page(world, process, memory, j)
 
@@ -339,7 +341,7 @@ def order_to_read(world: World, process: Process, memory: Range, j: int) -> int:
         return 0
     slots = [world.device.slots[entry.slot] for entry in entries]
     alike = {
-        (entry.exclusive, entry.uffd_wp, slot.zero)
+        (entry.exclusive, entry.uffd_wp, entry.soft_dirty, slot.zero)
         for entry, slot in zip(entries, slots, strict=True)
     }
     if len(alike) > 1 or any(slot.folio is not None for slot in slots):
@@ -394,7 +396,7 @@ def span_to_map(memory: Range, j: int, folio: Folio) -> range:
         memory.in_one_vma(span.start, span.stop)
         and all(entry.kind == "S" for entry in entries)
         and [entry.slot for entry in entries] == list(folio.slots)
-        and len({(entry.exclusive, entry.uffd_wp) for entry in entries}) == 1
+        and len({(entry.exclusive, entry.uffd_wp, entry.soft_dirty) for entry in entries}) == 1
     )
     return span if fits else range(j, j + 1)
 
@@ -405,6 +407,6 @@ def map_span(world: World, process: Process, memory: Range, span: range, folio: 
     for page, k in enumerate(span, first_page):
         entry = memory.entries[k]
         map_page(process, entry, folio, page)
-        entry.writable = may_be_writable(memory, k, entry)
+        entry.writable = may_be_writable(process, memory, k, entry)
     world.event("MAP_PTE", len(span))
     world.hold("pte_table", len(span))

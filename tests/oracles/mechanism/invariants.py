@@ -59,7 +59,7 @@ def check_entry(process: Process, memory: Range, j: int, entry: Entry, here: str
     assert entry.kind in "NSPZ", f"{here}: kind {entry.kind}"
     assert (entry.folio is not None) == (entry.kind == "P"), f"{here}: {entry.kind} and a folio"
     assert (entry.slot >= 0) == (entry.kind == "S"), f"{here}: {entry.kind} and a slot"
-    flags = (entry.writable, entry.dirty, entry.exclusive, entry.uffd_wp)
+    flags = (entry.writable, entry.dirty, entry.exclusive, entry.uffd_wp, entry.soft_dirty)
     if entry.kind in "NZ":
         assert not any(flags), f"{here}: {entry.kind} with flags"
     if entry.kind == "S":
@@ -68,6 +68,9 @@ def check_entry(process: Process, memory: Range, j: int, entry: Entry, here: str
     if entry.writable:
         assert entry.exclusive, f"{here}: writable but shared"
         assert memory.protection[j] == WRITABLE, f"{here}: writable against its protection"
+        assert entry.soft_dirty, f"{here}: writable, but a write would not be noticed"
+    if entry.kind in "PS" and not process.tracked:
+        assert entry.soft_dirty, f"{here}: not soft-dirty, though nobody has cleared it"
     if entry.uffd_wp:
         assert process.armed, f"{here}: uffd_wp without userfaultfd"
     if entry.folio is not None:

@@ -66,22 +66,23 @@ class Entry:
     dirty: bool = False
     exclusive: bool = False
     uffd_wp: bool = False
+    soft_dirty: bool = False
 
     def clear(self) -> None:
         self.kind, self.folio, self.page, self.slot = "N", None, -1, -1
-        self.writable = self.dirty = self.exclusive = self.uffd_wp = False
+        self.writable = self.dirty = self.exclusive = self.uffd_wp = self.soft_dirty = False
 
     def set_zero(self) -> None:
         self.clear()
         self.kind = "Z"
 
     def set_swap(self, slot: int) -> None:
-        """Name a slot; exclusive and uffd_wp are carried."""
+        """Name a slot; exclusive, uffd_wp and soft_dirty are carried."""
         self.kind, self.folio, self.page, self.slot = "S", None, -1, slot
         self.writable = self.dirty = False
 
     def set_present(self, folio: Folio, page: int) -> None:
-        """Map a page of a folio (WHOLE: all of it); exclusive and uffd_wp are carried."""
+        """Map a page of a folio (WHOLE: all of it); what swap entries have is carried."""
         self.kind, self.folio, self.page, self.slot = "P", folio, page, -1
         self.writable = self.dirty = False
 
@@ -89,6 +90,11 @@ class Entry:
         """Map a page that nobody else has."""
         self.set_present(folio, page)
         self.exclusive, self.writable, self.dirty, self.uffd_wp = True, writable, dirty, False
+        self.soft_dirty = True
+
+    def note_move(self) -> None:
+        """Whoever looks for writes is to notice that the page came from elsewhere."""
+        self.soft_dirty = self.kind in ("P", "S")
 
     def copy(self) -> Entry:
         return Entry(
@@ -100,6 +106,7 @@ class Entry:
             self.dirty,
             self.exclusive,
             self.uffd_wp,
+            self.soft_dirty,
         )
 
     @property
@@ -170,6 +177,7 @@ class Process:
     regions: int
     shift: int = 0
     armed: bool = False
+    tracked: bool = False
     address: int = 0
     window: int = 0
     hits: int = 4

@@ -29,6 +29,7 @@ class Destination:
         """The PMD entry, or the table below it, as it is."""
         to = self.ranges[memory.number]
         to.pmd, to.table = memory.pmd, memory.table
+        to.pmd.note_move()
         self.world.event("MOVE_PMD")
 
     def take(self, memory: Range, j: int) -> None:
@@ -37,6 +38,7 @@ class Destination:
             to.make_table()
             self.world.event("PAGE_TABLE_ALLOCATION")
         to.entries[k] = memory.entries[j]
+        to.entries[k].note_move()
         self.world.event("SET_PTE", 2)
 
     def become_home(self) -> None:
@@ -98,9 +100,9 @@ def move(world: World, call: Call) -> None:
         world.event("VISIT_PMD")
         flush |= has_translations(memory)
         if memory.table is None and stays_whole(world, process, memory, aligned=aligned):
-            if memory.pmd.kind == "P":
-                memory.pmd.writable = may_be_writable(memory, 0, memory.pmd)
             to.take_whole(memory)
+            if memory.pmd.kind == "P":
+                memory.pmd.writable = may_be_writable(process, memory, 0, memory.pmd)
             world.hold("pmd", 1)
             world.hold("pmd", 1)
             continue
@@ -146,8 +148,8 @@ def move_entries(
         world.event("VISIT_PTE")
         if entry.kind == "S":
             world.event("LOOKUP_SLOT")
-        elif entry.folio is not None:
-            if entry.folio.order:
-                split_folio(world, entry.folio)
-            entry.writable = may_be_writable(memory, j, entry)
+        elif entry.folio is not None and entry.folio.order:
+            split_folio(world, entry.folio)
         to.take(memory, j)
+        if entry.folio is not None:
+            entry.writable = may_be_writable(process, memory, j, entry)

@@ -1,4 +1,4 @@
-"""Protection, userfaultfd's write protection, and fork (section 6).
+"""Protection, userfaultfd's write protection, soft-dirty bits, and fork (section 6).
 
 A function that acts on one chunk returns whether a present entry changed, which costs a flush.
 """
@@ -42,7 +42,7 @@ def follow_protection(world: World, process: Process, memory: Range, pages: list
         entry = memory.pmd
         if len(pages) == PAGES:
             if entry.kind == "P":
-                entry.writable = may_be_writable(memory, 0, entry)
+                entry.writable = may_be_writable(process, memory, 0, entry)
                 set_huge_entry(world, process, memory)
             return entry.kind == "P"
         changed = entry.has_translation
@@ -52,7 +52,7 @@ def follow_protection(world: World, process: Process, memory: Range, pages: list
     for j in pages:
         entry = memory.entries[j]
         if entry.kind == "P":
-            entry.writable = may_be_writable(memory, j, entry)
+            entry.writable = may_be_writable(process, memory, j, entry)
             world.event("SET_PTE")
             world.translations.forget(process.number, memory.number)
             changed = True
@@ -95,6 +95,31 @@ def set_uffd_wp(world: World, process: Process, memory: Range, start: int, stop:
     return changed
 
 
+# clear_refs
+
+
+def clear_soft_dirty(world: World, call: Call) -> None:
+    process = world.processes[call.process]
+    process.tracked = True
+    world.event("SYSTEM_CALL")
+    for memory, start, stop in process.chunks(0, process.pages):
+        if memory.is_none:
+            continue
+        world.event("VISIT_PMD")
+        if memory.table is None:
+            entries = [memory.pmd]
+            world.hold("pmd", 1)
+        else:
+            entries = [entry for entry in memory.table[start:stop] if entry.kind != "N"]
+            visit_table(world, start, stop)
+        for entry in entries:
+            entry.writable = entry.soft_dirty = False
+        world.event("SET_PTE", len(entries))
+        if any(entry.has_translation for entry in entries):
+            world.translations.forget(process.number, memory.number)
+    world.event("TLB_FLUSH")
+
+
 # fork
 
 
@@ -102,6 +127,7 @@ def fork(world: World, call: Call) -> None:
     parent = world.processes[call.process]
     world.forks += 1
     child = Process(world.forks, world.rules.regions, parent.shift)
+    child.tracked = parent.tracked
     child.address, child.window, child.hits = parent.address, parent.window, parent.hits
     world.processes[child.number] = child
     flush = False
@@ -125,7 +151,7 @@ def share(entry: Entry, copy: Entry, child: Process) -> None:
     """Both may read it; the child's userfaultfd is nobody's."""
     entry.writable = entry.exclusive = False
     copy.kind, copy.folio, copy.page, copy.slot = entry.kind, entry.folio, entry.page, entry.slot
-    copy.dirty = entry.dirty
+    copy.dirty, copy.soft_dirty = entry.dirty, entry.soft_dirty
     if entry.folio is not None:
         entry.folio.mappings.add((child.number, entry.page))
 
@@ -168,5 +194,6 @@ def copy_table(world: World, child: Process, memory: Range, copy: Range) -> bool
 def duplicate(world: World, slots: range) -> None:
     for number in slots:
         world.device.slots[number].count += 1
+    world.event("DUPLICATE_CALL")
     world.event("DUPLICATE_SLOT", len(slots))
     world.hold("cluster", len(slots))

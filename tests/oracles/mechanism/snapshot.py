@@ -59,6 +59,7 @@ def of_process(process: Process, names: dict[Folio, int]) -> dict[str, Any]:
     return {
         "shift": process.shift,
         "armed": process.armed,
+        "tracked": process.tracked,
         "readahead": (process.address, process.window, process.hits),
         "ranges": [of_range(memory, names) for memory in process.ranges],
     }
@@ -67,7 +68,7 @@ def of_process(process: Process, names: dict[Folio, int]) -> dict[str, Any]:
 def of_range(memory: Range, names: dict[Folio, int]) -> dict[str, Any]:
     pmd = memory.pmd
     value = pmd.slot if pmd.folio is None else names[pmd.folio]
-    flags = (pmd.writable, pmd.dirty, pmd.exclusive, pmd.uffd_wp)
+    flags = flags_of(pmd)
     entries = None
     if memory.table is not None:
         entries = [of_entry(entry, names) for entry in memory.table]
@@ -84,7 +85,11 @@ def of_entry(entry: Entry, names: dict[Folio, int]) -> tuple[Any, ...]:
     value: int | tuple[int, int] = entry.slot
     if entry.folio is not None:
         value = (names[entry.folio], entry.page)
-    return (entry.kind, value, entry.writable, entry.dirty, entry.exclusive, entry.uffd_wp)
+    return (entry.kind, value, *flags_of(entry))
+
+
+def flags_of(entry: Entry) -> tuple[bool, bool, bool, bool, bool]:
+    return (entry.writable, entry.dirty, entry.exclusive, entry.uffd_wp, entry.soft_dirty)
 
 
 def of_clusters(device: Device) -> dict[str, Any]:
