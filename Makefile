@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check live notebooks docs benchmark clean
+.PHONY: demo test check live notebooks docs benchmark benchmark-tlb clean
 
 $(VENV)/.installed: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -37,6 +37,10 @@ docs: $(VENV)/.installed
 benchmark: $(VENV)/.installed
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/engine.py --inherit-environ XDG_CACHE_HOME,HOME
+
+# TLBs beside other simulators; about ten minutes, on an otherwise idle machine.
+benchmark-tlb: $(VENV)/.installed
+	$(BIN)/python benchmarks/tlb.py --inherit-environ XDG_CACHE_HOME,HOME
 
 clean:
 	rm -rf $(VENV) report .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -69,18 +69,22 @@ def inline_kernel(function):
     return numba.njit(**_INNER, **_OPTIONS | {"forceinline": True})(function)
 
 
+literally = numba.literally
 types = numba.types
 cgutils = numba.core.cgutils
 JIT = not numba.config.DISABLE_JIT
 
 
-def intrinsic(plain):
+def intrinsic(plain, *, constants=False):
     """A few machine instructions that numba has no words for; `plain` does the same without JIT.
 
-    Decorates a function that takes numba's typing context and argument types, as numba asks for.
+    Decorates a function that takes numba's typing context and argument types, as numba asks for;
+    with `constants` it gets the values of arguments that the compiler knows.
     """
 
     def decorate(typed):
-        return numba.extending.intrinsic(typed) if JIT else plain
+        if not JIT:
+            return plain
+        return numba.extending.intrinsic(prefer_literal=constants)(typed)
 
     return decorate

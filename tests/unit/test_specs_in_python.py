@@ -108,7 +108,6 @@ WRONG_CHANGES = [
     (TRANSLATION.walk, {"levels": 6}),
     (TRANSLATION.walk, {"caches": 3}),
     (TRANSLATION.walk, {"caches": TRANSLATION.walk.caches[:1] * 2}),
-    (TRANSLATION.walk, {"caches": (attrs.evolve(TRANSLATION.walk.caches[0], level=5),)}),
     (TRANSLATION.walk, {"nested_ways": attrs.evolve(OF_ONE, value=5.0)}),
     (TRANSLATION.walk.caches[0], {"level": 1}),
     (TRANSLATION.walk.caches[0], {"ways": attrs.evolve(OF_ONE, value=5.0)}),

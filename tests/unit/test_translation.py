@@ -327,7 +327,7 @@ def test_mappings_that_cannot_be_are_refused():
 def test_hardware_that_cannot_be_is_refused():
     tlbs = plain_hardware().tlbs
     twice = attrs_replace(plain_hardware(), tlbs=(tlbs[0], attrs_replace_tlb(tlbs[1], name="L1")))
-    with pytest.raises(ValueError, match="names"):
+    with pytest.raises(ValueError, match="same name"):
         specified(twice)
     uneven = (
         tlbs[0],
@@ -335,7 +335,7 @@ def test_hardware_that_cannot_be_is_refused():
         attrs_replace_tlb(tlbs[1], name="other"),
     )
     with pytest.raises(ValueError, match="coalesce alike"):
-        translate([0], specified(attrs_replace(plain_hardware(), tlbs=uneven)))
+        specified(attrs_replace(plain_hardware(), tlbs=uneven))
     walk = specified(plain_hardware()).walk
     with pytest.raises(ValueError, match="different levels"):
         attrs.evolve(walk, caches=walk.caches[:1] * 2)
