@@ -318,7 +318,7 @@ def free_entries(world: World, process: Process, memory: Range, start: int, stop
         else:
             run.end()
         folio = entry.folio
-        if folio is not None and not lies_in(memory, j, stop, folio):
+        if folio is not None and run_of(memory, j, stop) < folio.size:
             if folio.mapped_elsewhere(process):
                 j += 1
                 continue
@@ -333,13 +333,6 @@ def free_entries(world: World, process: Process, memory: Range, start: int, stop
         j += folio.size
     run.end()
     return changed
-
-
-def lies_in(memory: Range, j: int, stop: int, folio: Folio) -> bool:
-    """Whether the entries from here map all of a folio before the chunk ends."""
-    entries = memory.entries[j : min(j + folio.size, stop)]
-    mapped = [entry.page for entry in entries if entry.folio is folio]
-    return mapped == list(range(folio.size))
 
 
 def make_lazyfree(
