@@ -108,11 +108,11 @@ def access(mmu, address, store, space):
     walk_ps = np.int64(-1)
     array = look_up(mmu.arrays, mmu.paths, mmu.entries, path, page, space)
     if array < 0:
+        # A walk begins when level 2 has been asked in vain, which takes as long as a hit there.
+        stlb_ps = parameters["stlb_hit_ps"]
+        counts[Count.STLB_PS] += stlb_ps
         array = look_up(mmu.arrays, mmu.paths, mmu.entries, path + 2 * N_KINDS, page, space)
-        if array >= 0:
-            stlb_ps = parameters["stlb_hit_ps"]
-            counts[Count.STLB_PS] += stlb_ps
-        else:
+        if array < 0:
             walk_ps = walk(
                 parameters,
                 mmu.arrays,

@@ -154,7 +154,7 @@ class TranslationCounts:
     table_references, host_references, data_references : dict
         Page-table entries of the (guest's) walks, of the host's walks, and the accesses' own data.
     stlb_ps, walk_ps, data_ps : int
-        Added by STLB hits, by the references of walks and by the data references.
+        Added by lookups in level 2, by the references of walks and by the data references.
     wait_ps : int
         Waited for a free walker.
     elapsed_ps : int

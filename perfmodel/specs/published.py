@@ -1,4 +1,4 @@
-"""Published latencies that predictions are compared with, and the parts that they were measured on."""
+"""Published latencies to compare predictions with, and the parts that they were measured on."""
 
 from __future__ import annotations
 

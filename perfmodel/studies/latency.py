@@ -111,7 +111,7 @@ class Latency:
     standard_error_ns : float
         What the bounded length of the trace leaves open, from the means of 16 parts of it.
     translation_ns : float
-        The part that STLB hits and walks have in `ns`.
+        The part that the STLB and walks have in `ns`.
     walks_per_access : float
     """
 
