@@ -47,6 +47,7 @@ class Assumption:
 
 
 BARE_METAL = Assumption()
+ON_METAL = (BARE_METAL, Assumption(neighbours=True))
 GUEST = (
     Assumption(PageSize.SIZE_4K),
     Assumption(PageSize.SIZE_4K, neighbours=True),
@@ -144,12 +145,18 @@ def predict_curves(
     seed: int = 1,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> list[Curve]:
-    """Curves of 4 KiB and 2 MiB pages under each of some assumptions."""
-    arms = [(size, each) for size in (PageSize.SIZE_4K, PageSize.SIZE_2M) for each in assumptions]
+    """Curves of 4 KiB and 2 MiB pages under each of some assumptions; the first one with bounds."""
+    arms = [
+        (size, assumption, draws if number == 0 else 0)
+        for size in (PageSize.SIZE_4K, PageSize.SIZE_2M)
+        for number, assumption in enumerate(assumptions)
+    ]
+    total, done = sum(each + 1 for _, _, each in arms), 0
     curves = []
-    for index, (size, assumption) in enumerate(arms):
-        curves.append(predict_curve(machine, pages, size, assumption, draws=draws, seed=seed))
-        progress(index + 1, len(arms))
+    for size, assumption, each in arms:
+        curves.append(predict_curve(machine, pages, size, assumption, draws=each, seed=seed))
+        done += each + 1
+        progress(done, total)
     return curves
 
 

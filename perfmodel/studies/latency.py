@@ -9,6 +9,7 @@ that fits, as such a cache does. Neither is the truth; a comparison shows both.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import StrEnum
 
 import attrs
@@ -26,6 +27,7 @@ _BATCHES = 16
 # So much of the caches is filled before counting, in their own size.
 _FILL = 1.25
 _MOST_PLACES = 1 << 28
+DEFAULT_SIZES = tuple(1 << power for power in range(14, 30))
 _SPREAD_CUT = 3.0
 
 
@@ -218,6 +220,31 @@ def _summed(size_bytes: int, parts: list[TranslationCounts]) -> Latency:
         translation_ns=translating / accesses / 1000,
         walks_per_access=sum(sum(part.walks.values()) for part in parts) / accesses,
     )
+
+
+def predict_sizes(
+    translation: Translation,
+    sizes: tuple[int, ...] = DEFAULT_SIZES,
+    *,
+    accesses: int = DEFAULT_ACCESSES,
+    seed: int = 1,
+    progress: Callable[[int, int], None] = lambda _done, _total: None,
+) -> dict[PageSize, list[Latency]]:
+    """Chases through every line of buffers of some sizes, with 4 KiB and with 2 MiB pages."""
+    found: dict[PageSize, list[Latency]] = {PageSize.SIZE_4K: [], PageSize.SIZE_2M: []}
+    for page_size, row in found.items():
+        for size in sizes:
+            row.append(
+                predict_chase(
+                    translation,
+                    every_stride(size),
+                    page_size=page_size,
+                    accesses=accesses,
+                    seed=seed,
+                )
+            )
+            progress(sum(map(len, found.values())), len(found) * len(sizes))
+    return found
 
 
 def draw_translation(translation: Translation, generator: np.random.Generator) -> Translation:
