@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from perfmodel.plot.style import MEASURED, PREDICTED, new_figure
 from perfmodel.results.chase import QUANTILES, ChaseMeasurement, ChasePoint
@@ -27,7 +27,7 @@ def _axes(ax: Axes, xs: Sequence[int], label: str, unit: str) -> None:
     ax.set_xscale("log", base=2)
     ax.set_yscale("log")
     ax.set_xticks(list(xs)[::2], [str(x) for x in list(xs)[::2]])
-    ax.set_yticks(_TICKS_NS)
+    ax.yaxis.set_major_locator(FixedLocator(_TICKS_NS))  # set_yticks would make room for them all
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_minor_locator(NullLocator())

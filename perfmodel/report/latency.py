@@ -34,7 +34,10 @@ def published_lines(comparisons: Sequence[CpuComparison], left_out: Sequence[str
             f"{comparison.median_abs_error:.1%}, worst {comparison.worst.relative_error:+.1%} "
             f"at {format_bytes(comparison.worst.size_bytes)}"
         )
-        yield f"  {'buffer':>9s} {'published':>9s} {'predicted':>9s} {'error':>7s} {'drawn':>7s}  clocks"
+        yield (
+            f"  {'buffer':>9s} {'published':>9s} {'predicted':>9s} {'error':>7s} {'drawn':>7s}"
+            "  clocks"
+        )
         ranked = sorted(comparison.cells, key=lambda cell: -abs(cell.relative_error))
         yield from (_cell_line(cell, f"{cell.relative_error:+7.1%}") for cell in ranked)
         yield (
