@@ -109,12 +109,17 @@ def matrix_by_size(comparison: CpuComparison, ax: Axes) -> Axes:
     sizes = [cell.size_bytes for cell in comparison.cells]
     ax.plot(
         sizes, [cell.predicted for cell in comparison.cells], color=PREDICTED,
-        label="predicted: the chase's cycle",
+        label="predicted",
     )  # fmt: skip
-    ax.plot(
-        sizes, [cell.drawn for cell in comparison.cells], color=PREDICTED, linestyle=":",
-        label="predicted: every line drawn anew",
-    )  # fmt: skip
+    ax.fill_between(
+        sizes,
+        [cell.drawn for cell in comparison.cells],
+        [cell.scattered for cell in comparison.cells],
+        color=PREDICTED,
+        alpha=0.15,
+        linewidth=0,
+        label="pages scattered: lines drawn anew to the cycle",
+    )
     ax.plot(
         sizes, [cell.published for cell in comparison.cells], color=MEASURED, marker="o",
         markersize=5, linestyle="none", label="published",

@@ -35,8 +35,8 @@ def published_lines(comparisons: Sequence[CpuComparison], left_out: Sequence[str
             f"at {format_bytes(comparison.worst.size_bytes)}"
         )
         yield (
-            f"  {'buffer':>9s} {'published':>9s} {'predicted':>9s} {'error':>7s} {'drawn':>7s}"
-            "  clocks"
+            f"  {'buffer':>9s} {'published':>9s} {'predicted':>9s} {'error':>7s} {'scattered':>9s} "
+            f"{'drawn':>7s}  clocks"
         )
         ranked = sorted(comparison.cells, key=lambda cell: -abs(cell.relative_error))
         yield from (_cell_line(cell, f"{cell.relative_error:+7.1%}") for cell in ranked)
@@ -60,7 +60,7 @@ def published_lines(comparisons: Sequence[CpuComparison], left_out: Sequence[str
 def _cell_line(cell: Cell, error: str) -> str:
     return (
         f"  {format_bytes(cell.size_bytes):>9s} {cell.published:9.0f} {cell.predicted:9.1f} "
-        f"{error} {cell.drawn:7.1f}"
+        f"{error} {cell.scattered:9.1f} {cell.drawn:7.1f}"
     )
 
 

@@ -1,16 +1,17 @@
 """Load-to-use latency of a random pointer chase over a working set, predicted for a machine.
 
-The translation simulator of docs/translation.md runs the chase's own addresses. Its data caches are
-LRU, and that decides what a chase over a fixed cycle shall cost: under LRU a cycle that is a little
-larger than a cache never hits in it, which real last-level caches, made to resist just that, do not
-do. `Order.DRAWN` draws every address anew instead, under which LRU keeps the share of a working set
-that fits, as such a cache does. Neither is the truth; a comparison shows both.
+The translation simulator of docs/translation.md runs the chase's own addresses. Two of its
+simplifications show where a working set is about as large as a cache: its data caches are LRU, so
+that a cycle a little larger than a cache never hits in it, which caches that are made to resist
+just that do not do; and its memory is contiguous, so that all sets fill alike. `Order.DRAWN` and
+`WorkingSet.scatter` take the one and the other away; docs/latency.md says what that explains.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from enum import StrEnum
+from functools import lru_cache
 
 import attrs
 import numpy as np
@@ -59,11 +60,16 @@ class WorkingSet:
         For a stride of one page: the line within the page moves with the page, in such a way that
         any 64 pages in a row use each line number once, and any 2048 pages every set of a cache
         of 2048 sets once.
+    scatter : int
+        1: the pages lie behind one another. Larger: at random in so many times as much memory, as
+        pages do that an operating system hands out one by one. The simulator's physical memory
+        is as its virtual one, so that page tables are then sparser, too.
     """
 
     places: int = attrs.field(validator=_positive)
     stride_lines: int = attrs.field(default=1, validator=_positive)
     staggered: bool = False
+    scatter: int = attrs.field(default=1, validator=_positive)
 
     def __attrs_post_init__(self) -> None:
         if self.places > _MOST_PLACES:
@@ -71,15 +77,30 @@ class WorkingSet:
 
     @property
     def size_bytes(self) -> int:
-        """From the first to the last place, in whole strides."""
+        """All places in whole strides."""
         return self.places * self.stride_lines * LINE_BYTES
+
+    @property
+    def window_bytes(self) -> int:
+        """Memory that holds them, with what lies between scattered pages."""
+        return -(-self.size_bytes // PAGE_BYTES) * PAGE_BYTES * self.scatter
 
     def lines(self, places: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Line numbers of places."""
         lines = places * self.stride_lines
         if self.staggered:
             lines = lines + staggered_lines(places)
-        return lines
+        if self.scatter == 1:
+            return lines
+        pages = _scattered_pages(-(-self.size_bytes // PAGE_BYTES), self.scatter)
+        page, line = np.divmod(lines, CACHE_LINES_PER_PAGE)
+        return pages[page] * CACHE_LINES_PER_PAGE + line
+
+
+@lru_cache(maxsize=1)
+def _scattered_pages(pages: int, scatter: int) -> npt.NDArray[np.int64]:
+    """Where each page lies, among `scatter` times as many; the same for the same numbers."""
+    return np.random.default_rng(pages).choice(pages * scatter, pages, replace=False)
 
 
 def staggered_lines(pages: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -198,7 +219,7 @@ def predict_chase(
     warm_up = max(int(_FILL * capacity), accesses)
     first, counted = _trace(working_set, Order(order), warm_up, accesses, seed)
     simulation = TranslationSimulation(
-        translation, map_window(working_set.size_bytes, page_size), host_page_size=host_page_size
+        translation, map_window(working_set.window_bytes, page_size), host_page_size=host_page_size
     )
     simulation.run(first, line_numbers=True)
     parts = [

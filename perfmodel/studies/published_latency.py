@@ -20,6 +20,8 @@ from perfmodel.studies.latency import (
 )
 
 _DIFFERENCE_STRIDE = 128
+_SCATTER = 8
+_MOST_SCATTERED = 4  # times the last cache
 
 
 def _ns(cycles: Quantity, clock_ghz: float) -> Quantity:
@@ -54,9 +56,11 @@ class Cell:
     size_bytes : int
     published : float
     predicted : float
-        Of the chase's own cycle.
-    drawn : float
-        With every place drawn anew (see `perfmodel.studies.latency`).
+        Of the chase's own cycle through contiguous memory.
+    scattered, drawn : float
+        With scattered pages: of the cycle, and with every place drawn anew (see
+        `perfmodel.studies.latency`). Of contiguous pages for differences, and where the buffer is
+        much larger than every cache.
     standard_error : float
         Of `predicted`, for want of a longer trace.
     """
@@ -64,6 +68,7 @@ class Cell:
     size_bytes: int
     published: float
     predicted: float
+    scattered: float
     drawn: float
     standard_error: float
 
@@ -117,12 +122,17 @@ def _cell(
     translation: Translation, size_kib: int, published: float, clock: float, **chase: Any
 ) -> Cell:
     working_set = every_stride(size_kib * 1024)
+    last = translation.caches[-1].size_bytes.value
+    reaches = working_set.size_bytes <= _MOST_SCATTERED * last
+    scattered = attrs.evolve(working_set, scatter=_SCATTER if reaches else 1)
     cycle = predict_chase(translation, working_set, **chase)
-    drawn = predict_chase(translation, working_set, order=Order.DRAWN, **chase)
+    apart = predict_chase(translation, scattered, **chase) if reaches else cycle
+    drawn = predict_chase(translation, scattered, order=Order.DRAWN, **chase)
     return Cell(
         size_bytes=size_kib * 1024,
         published=published,
         predicted=cycle.ns * clock,
+        scattered=apart.ns * clock,
         drawn=drawn.ns * clock,
         standard_error=cycle.standard_error_ns * clock,
     )
@@ -142,6 +152,7 @@ def _difference(
         size_bytes=size_kib * 1024,
         published=published,
         predicted=(cycle.ns - local.ns) * clock,
+        scattered=(cycle.ns - local.ns) * clock,
         drawn=(drawn.ns - local_drawn.ns) * clock,
         standard_error=error * clock,
     )
