@@ -205,10 +205,10 @@ def _measured(
 
 def _predicted(machine: Machine, seed: int) -> tuple[Any, Any, Any]:
     from perfmodel.report.latency import predicted_lines
-    from perfmodel.studies.latency import predict_sizes
+    from perfmodel.studies.latency import DEFAULT_SIZES, predict_sizes
 
     with progress_bar("predicting") as progress:
-        latencies = predict_sizes(machine.translation, seed=seed, progress=progress)
+        latencies = predict_sizes(machine.translation, DEFAULT_SIZES, seed=seed, progress=progress)
 
     def figure() -> Any:
         from perfmodel.plot.latency import latency_by_size

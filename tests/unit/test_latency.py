@@ -343,6 +343,44 @@ def measured(guest=True):
     return ChaseMeasurement(host=host, started="2026-01-01T00:00:00+00:00", points=points)
 
 
+def test_latency_predicts_both_page_sizes(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr("perfmodel.studies.latency.DEFAULT_SIZES", (16 * KIB, MIB, 16 * MIB))
+    document = call_json(capsys, "latency", "intel-skylake-sp")
+    assert document["machine"] == "intel-skylake-sp"
+    small, large = (document["page_sizes"][size] for size in ("4k", "2m"))
+    assert [point["size_bytes"] for point in small] == [16 * KIB, MIB, 16 * MIB]
+    assert small[0]["ns"] == large[0]["ns"] == pytest.approx(1.2)
+    # Beyond the L1 TLB, and of 4096 pages the STLB has 1536.
+    assert small[1]["translation_ns"] == pytest.approx(2.7 * (1 - 64 / 256), rel=0.02)
+    assert large[2]["translation_ns"] == 0
+    assert small[2]["walks_per_access"] == pytest.approx(1 - 1536 / 4096, rel=0.02)
+    figure = tmp_path / "latency.svg"
+    status, output, _ = call(capsys, "latency", "intel-skylake-sp", "--out", str(figure))
+    assert status == 0
+    assert "16 MiB" in output
+    assert figure.read_bytes().startswith(b"<?xml")
+
+
+def test_latency_prints_published_errors_worst_first(capsys, monkeypatch, comparisons):
+    monkeypatch.setattr(
+        "perfmodel.studies.published_latency.compare_published",
+        lambda machine, **_: [comparisons[machine]],
+    )
+    document = call_json(capsys, "latency", "amd-zen4", "--published")
+    (cpu,) = document["cpus"]
+    assert cpu["cpu"] == "Threadripper 7995WX (Zen 4)"
+    errors = [abs(cell["relative_error"]) for cell in cpu["cells"]]
+    assert cpu["max_abs_error"] == max(errors)
+    assert cpu["median_abs_error"] == pytest.approx(np.median(errors))
+    assert document["left_out"] == list(load_published_latencies().left_out)
+    status, output, _ = call(capsys, "latency", "amd-zen4", "--published")
+    assert status == 0
+    rows = [line.split() for line in output.splitlines() if "%" in line and "iB" in line][1:]
+    shown = [abs(float(row[4].rstrip("%"))) for row in rows]
+    assert len(shown) == 13
+    assert shown == sorted(shown, reverse=True)
+
+
 @pytest.mark.parametrize(("guest", "curves"), [(True, 6), (False, 4)])
 def test_latency_judges_a_prediction_by_evidence(capsys, tmp_path, guest, curves):
     path, figure = tmp_path / "chase.json", tmp_path / "chase.png"
