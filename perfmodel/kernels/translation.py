@@ -140,11 +140,11 @@ def access(mmu, address, store, space):
     walk_ps = np.int64(-1)
     array, hit = look_up(arrays, mmu.paths, mmu.entries, path, page, space)
     if not hit:
+        # A walk begins when level 2 has been asked in vain, which takes as long as a hit there.
+        stlb_ps = parameters["stlb_hit_ps"]
+        counts[Count.STLB_LOOKUPS] += 1
         array, hit = look_up(arrays, mmu.paths, mmu.entries, path + 2 * N_KINDS, page, space)
-        if hit:
-            counts[Count.STLB_HITS] += 1
-            stlb_ps = parameters["stlb_hit_ps"]
-        else:
+        if not hit:
             array = np.int64(-1)
             counts[np.uint64(WALKS + kind)] += 1
             end = walk(

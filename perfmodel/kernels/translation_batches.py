@@ -105,7 +105,7 @@ def _second_level(mmu, addresses, stores, spaces, begin, missed, every_store, ev
         scratch[np.uint64(walked)] = index
         walked += np.int64(not hit)
     walked -= WALKED
-    counts[Count.STLB_HITS] += missed - walked
+    counts[Count.STLB_LOOKUPS] += missed
     return walked
 
 
@@ -191,7 +191,7 @@ def _through_cache(mmu, cache, end):
 @inline_kernel
 def _picoseconds(mmu):
     """What all hits and references so far have taken."""
-    spent = mmu.counts[Count.STLB_HITS] * mmu.parameters["stlb_hit_ps"]
+    spent = mmu.counts[Count.STLB_LOOKUPS] * mmu.parameters["stlb_hit_ps"]
     for kind in range(N_CLASSES):
         for where in range(DRAM + 1):
             times = mmu.counts[np.uint64(REFERENCES + 4 * kind + where)]

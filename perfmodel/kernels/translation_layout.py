@@ -85,7 +85,7 @@ class Count(IntEnum):
     ACCESSES = 0
     NESTED_HITS = 1
     HOST_WALKS = 2
-    STLB_HITS = 3
+    STLB_LOOKUPS = 3
     WAIT_PS = 4
     WALKS = 8  # by kind, 6
     TLB_HITS = 16  # by array, 8

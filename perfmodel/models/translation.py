@@ -154,7 +154,7 @@ class TranslationCounts:
     table_references, host_references, data_references : dict
         Page-table entries of the (guest's) walks, of the host's walks, and the accesses' own data.
     stlb_ps, walk_ps, data_ps : int
-        Added by STLB hits, by the references of walks and by the data references.
+        Added by lookups in level 2, by the references of walks and by the data references.
     wait_ps : int
         Waited for a free walker.
     elapsed_ps : int
@@ -404,7 +404,7 @@ class TranslationSimulation:
             table_references=by_place(layout.TABLE),
             host_references=by_place(layout.HOST),
             data_references=by_place(layout.DATA),
-            stlb_ps=one(Count.STLB_HITS) * int(self.mmu.parameters["stlb_hit_ps"]),
+            stlb_ps=one(Count.STLB_LOOKUPS) * int(self.mmu.parameters["stlb_hit_ps"]),
             walk_ps=picoseconds(layout.TABLE, layout.HOST),
             wait_ps=one(Count.WAIT_PS),
             data_ps=picoseconds(layout.DATA),

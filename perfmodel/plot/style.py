@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
@@ -64,3 +65,12 @@ def to_svg(figure: Figure) -> bytes:
     with mpl.rc_context(_style(**{"svg.hashsalt": "perfmodel", "svg.fonttype": "path"})):
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     return buffer.getvalue()
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write the figure as PNG, or as SVG where the name ends so."""
+    if path.suffix == ".svg":
+        path.write_bytes(to_svg(figure))
+        return
+    with mpl.rc_context(_style()):
+        figure.savefig(path, format="png", dpi=150, metadata={"Software": None})

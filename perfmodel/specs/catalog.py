@@ -19,6 +19,7 @@ from perfmodel.specs import io
 from perfmodel.specs.device import SwapDevice
 from perfmodel.specs.machine import KernelCosts, Machine
 from perfmodel.specs.policy import ALL_ENTRIES, Policy, check_entry, mthp_order, policy_name
+from perfmodel.specs.published import PublishedLatencies
 from perfmodel.specs.scenario import Scenario
 
 _PACKAGE = Path(__file__).parent.parent
@@ -45,6 +46,7 @@ _FOLDERS: dict[str, tuple[Path, ...]] = {
     "device": (_PACKAGE / "devices",),
     "policy": (_PACKAGE / "policies",),
     "scenario": (_PACKAGE / "scenarios", _CHECKOUT / "workloads" / "scenarios"),
+    "published": (_PACKAGE / "published", _CHECKOUT / "calibration" / "published"),
 }
 
 
@@ -100,6 +102,12 @@ def load_machine(name: str | Path) -> Machine:
     path = _locate("machine", str(name))
     table = _with_kernel_costs(io.read_toml(path), str(path))
     return io.structure(Machine, table, str(path))
+
+
+def load_published_latencies(name: str | Path = "latency_matrices") -> PublishedLatencies:
+    """Published latencies by name or path."""
+    path = _locate("published", str(name))
+    return io.structure(PublishedLatencies, io.read_toml(path), str(path))
 
 
 def load_device(name: str | Path, machine: Machine | None = None) -> SwapDevice:

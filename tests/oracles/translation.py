@@ -198,9 +198,8 @@ class Mmu:
         source = self.look_up(1, page, kind, store, space)
         if source is None:
             source = self.look_up(2, page, kind, store, space)
-            if source is not None:
-                self.counts.stlb_ps += self.hardware.stlb_hit
-                ready += self.hardware.stlb_hit
+            self.counts.stlb_ps += self.hardware.stlb_hit
+            ready += self.hardware.stlb_hit
         data = (space * len(self.regions[0]) + region) * LINES_PER_REGION + (
             address >> 6
         ) % LINES_PER_REGION

@@ -105,6 +105,12 @@ def test_everything_installed_is_found(installed: Path, empty: Path) -> None:
         assert all(stem in done.stdout for stem in stems)
 
 
+def test_published_latencies_are_installed(installed: Path, empty: Path) -> None:
+    done = run(installed, empty, "latency", "amd-zen2", "--published")
+    assert done.returncode == 2
+    assert "there is amd-zen3, amd-zen4, intel-skylake-sp" in done.stderr
+
+
 def test_measuring_without_root_says_what_is_missing(installed: Path, empty: Path) -> None:
     done = run(installed, empty, "measure", "thp-roundtrip", "--entry", "pte")
     assert done.returncode == 3
