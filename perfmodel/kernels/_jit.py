@@ -69,7 +69,6 @@ def inline_kernel(function):
     return numba.njit(**_INNER, **_OPTIONS | {"forceinline": True})(function)
 
 
-literally = numba.literally
 types = numba.types
 cgutils = numba.core.cgutils
 JIT = not numba.config.DISABLE_JIT

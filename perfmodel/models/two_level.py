@@ -6,7 +6,7 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
-from perfmodel.kernels.two_level import BATCH, FREE, count_hits
+from perfmodel.kernels.two_level import BATCH, FREE, hit_counter
 
 _WAYS = (2, 4, 8, 16)
 
@@ -79,5 +79,5 @@ def two_level_hits(
     states = [np.full(sets * ways, FREE, dtype=np.uint32) for sets, ways in (level1, level2)]
     hits = np.zeros(2, dtype=np.int64)
     missed = np.zeros(BATCH, dtype=np.uint64)
-    count_hits(trace, shift, *level1, *level2, *states, missed, hits)
+    hit_counter(*level1, *level2)(trace, shift, *states, missed, hits)
     return TwoLevelHits(int(hits[0]), int(hits[1]), trace.size - int(hits.sum()))
