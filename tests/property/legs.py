@@ -163,7 +163,17 @@ def live_kernels() -> list[int]:
         found.append(int(touch_pages(words, 1, pages)))
         write_pages(words, 1, pages)
         found.append(int(words.sum()))
-    return [*found, int(reference_loop(9))]
+    return [*found, int(reference_loop(9)), *_chase()]
+
+
+def _chase() -> list[int]:
+    """Where a pointer chase stands after some rounds and parts of rounds."""
+    from perfmodel.kernels.chase import chase, link
+
+    words = np.zeros(24 * 512, dtype=np.uint64)
+    places = np.arange(24, dtype=np.uint64) * np.uint64(513) % np.uint64(words.size)
+    link(words, places, np.random.default_rng(1).permutation(24).astype(np.uint64))
+    return [int(chase(words, places[3], blocks)) for blocks in (0, 1, 2, 3, 300)]
 
 
 def out_of_range_is_an_error() -> dict[str, bool]:
