@@ -14,6 +14,7 @@ from perfmodel.kernels.layout import Cell
 from perfmodel.kernels.recency import FREE, find
 from perfmodel.kernels.translation import look_up
 from perfmodel.kernels.translation_layout import (
+    ARRAY,
     CHOICES,
     COLUMNS,
     HELD,
@@ -77,27 +78,44 @@ def translate(m, space, page, kind, write):
         m.counts[Event.WALK_PTE] += 1
 
 
+@inline_kernel
+def _choice(m, path, span):
+    """Row of the array that may hold a range's leaf on a path, and the number in it."""
+    row = path * PATH_COLUMNS + CHOICES
+    held = column(m.tlb_paths, path * PATH_COLUMNS, HELD)
+    if held > 1:
+        return row + span % held * COLUMNS, span // held
+    return row, span
+
+
+@inline_kernel
+def _forget_at(m, row, number, tag):
+    """Drop a tag from the array that a row of `tlb_paths` describes."""
+    ways = column(m.tlb_paths, row, WAYS)
+    first = set_begin(m.tlb_paths, row, number)
+    way = find(m.tlb, first, ways, tag)
+    if way < 0:
+        return
+    if column(m.tlb_paths, row, TREE) == 0:
+        # What is older moves up, so that free ways stand behind.
+        while way + 1 < ways and m.tlb[first + way + 1] != FREE:
+            m.tlb[first + way] = m.tlb[first + way + 1]
+            way += 1
+    m.tlb[first + way] = FREE
+
+
 @inner_kernel
 def forget_huge(m, space, span):
     """Invalidate the 2 MiB translation of one range."""
     m.state[Cell.LAST_TRANSLATION] = -1
     tag = span << NUMBER_SHIFT | space << SPACE_SHIFT | _ORDER_OF_A_LEAF
-    for path in range(np.int64(Kind.HUGE_2M.value), 2 * _LEVEL, N_KINDS):
-        held = column(m.tlb_paths, path * PATH_COLUMNS, HELD)
-        if held == 0:
-            continue
-        row = path * PATH_COLUMNS + CHOICES + span % held * COLUMNS
-        ways = column(m.tlb_paths, row, WAYS)
-        first = set_begin(m.tlb_paths, row, span // held)
-        way = find(m.tlb, first, ways, tag)
-        if way < 0:
-            continue
-        if column(m.tlb_paths, row, TREE) == 0:
-            # What is older moves up, so that free ways stand behind.
-            while way + 1 < ways:
-                m.tlb[first + way] = m.tlb[first + way + 1]
-                way += 1
-        m.tlb[first + way] = FREE
+    for path in (np.int64(Kind.HUGE_2M.value), np.int64(Kind.HUGE_2M.value + _LEVEL)):
+        row, number = _choice(m, path, span)
+        store_row, store_number = _choice(m, path + N_KINDS, span)
+        # Where a level holds no 2 MiB pages, its row has no ways.
+        _forget_at(m, row, number, tag)
+        if column(m.tlb_paths, store_row, ARRAY) != column(m.tlb_paths, row, ARRAY):
+            _forget_at(m, store_row, store_number, tag)
 
 
 @inner_kernel
