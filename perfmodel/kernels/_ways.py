@@ -2,7 +2,7 @@
 
 from llvmlite import ir
 
-from perfmodel.kernels._jit import intrinsic, types
+from perfmodel.kernels._jit import cgutils, intrinsic, types
 
 _INDEX = ir.IntType(32)
 
@@ -41,19 +41,21 @@ def use_ways(_, row, first, tag, ways):
         # A bit behind the last way stands for a miss.
         mask = builder.or_(builder.zext(equal, _INDEX), ir.Constant(_INDEX, 1 << lanes))
         depth = builder.cttz(mask, ir.Constant(ir.IntType(1), 1))
-        # All lanes up to the tag's own move: the bits below the lowest one, and that one.
-        until = builder.xor(mask, builder.sub(mask, ir.Constant(_INDEX, 1)))
-        bits = builder.trunc(until, ir.IntType(lanes))
-        moves = builder.bitcast(bits, ir.VectorType(ir.IntType(1), lanes))
+        # All lanes up to the tag's own move. Which ones these are is read from a table: a mask that
+        # the compiler knew to be one would become a masked store, and the next load of the same set
+        # would have to wait for that.
+        rows = [[-1 if other <= until else 0 for other in range(lanes)] for until in range(lanes)]
+        rows.append(rows[-1])
+        table = ir.Constant(
+            ir.ArrayType(vector, len(rows)), [ir.Constant(vector, row) for row in rows]
+        )
+        masks = cgutils.global_constant(builder, f"moves_{lanes}", table)
+        masks.align = 64
+        moves = builder.load(builder.gep(masks, [ir.Constant(_INDEX, 0), depth]), align=align)
         before = ir.Constant(ir.VectorType(_INDEX, lanes), [0, *range(lanes, 2 * lanes - 1)])
         shifted = builder.shuffle_vector(tags, block, before)
-        # As in `_lanes.push_lanes`: no masked store.
-        word = ir.IntType(64)
-        same = builder.asm(
-            ir.FunctionType(word, [word]), "", "=r,0", [builder.ptrtoint(pointer, word)], False
-        )
-        place = builder.inttoptr(same, pointer.type)
-        builder.store(builder.select(moves, shifted, block), place, align=align)
+        kept = builder.and_(block, builder.not_(moves))
+        builder.store(builder.or_(builder.and_(shifted, moves), kept), pointer, align=align)
         return builder.zext(depth, ir.IntType(64))
 
     return types.int64(row, types.int64, row.dtype, ways), code

@@ -48,7 +48,7 @@ def hit_counter(sets1, ways1, sets2, ways2):
     s2 = np.uint64(sets2)
 
     @kernel
-    def count_hits(addresses, shift, level1, level2, missed, hits):
+    def count_hits(addresses, shift, level1, level2, missed, hits, seen):
         """Look every address up, in batches: all of a batch in level 1, what missed in level 2.
 
         Which level has a page cannot be foretold, and a wrong guess of the processor costs more
@@ -63,12 +63,15 @@ def hit_counter(sets1, ways1, sets2, ways2):
             Tags in the order of their last use, `FREE` where empty.
         missed : uint64 array, shape (BATCH,)
         hits : int64 array, shape (2,)
+        seen : uint64 array, shape (1,)
+            Receives the bits that any page number has; tags hold 32 above the set's.
 
-        Allocates: no. Mutates: level1, level2, missed, hits.
+        Allocates: no. Mutates: level1, level2, missed, hits, seen.
         """
         bits = np.uint64(shift)
         total = addresses.size
         last = np.uint64(0xFFFFFFFFFFFFFFFF)
+        all_bits = np.uint64(0)
         begin = 0
         while begin < total:
             end = min(begin + BATCH, total)
@@ -83,6 +86,7 @@ def hit_counter(sets1, ways1, sets2, ways2):
                         index += AHEAD
                     continue
                 last = page
+                all_bits |= page
                 first = np.int64(page % s1) * ways1
                 depth = use_ways(level1, first, np.uint32(page // s1), ways1)
                 missed[np.uint64(count)] = page
@@ -96,5 +100,6 @@ def hit_counter(sets1, ways1, sets2, ways2):
                 found += depth < ways2
             hits[1] += found
             begin = end
+        seen[0] = all_bits
 
     return count_hits

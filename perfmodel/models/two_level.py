@@ -73,11 +73,11 @@ def two_level_hits(
         if sets < 1 or ways not in _WAYS:
             raise ValueError(f"{name} must be at least one set of 2, 4, 8 or 16 ways")
     shift = page_bytes.bit_length() - 1
-    highest = int(trace.max()) >> shift if trace.size else 0
-    if highest // min(level1[0], level2[0]) >= FREE:
-        raise ValueError("addresses are too large for tags of 32 bits with so few sets")
     states = [np.full(sets * ways, FREE, dtype=np.uint32) for sets, ways in (level1, level2)]
     hits = np.zeros(2, dtype=np.int64)
     missed = np.zeros(BATCH, dtype=np.uint64)
-    hit_counter(*level1, *level2)(trace, shift, *states, missed, hits)
+    seen = np.zeros(1, dtype=np.uint64)
+    hit_counter(*level1, *level2)(trace, shift, *states, missed, hits, seen)
+    if int(seen[0]) // min(level1[0], level2[0]) >= FREE:
+        raise ValueError("addresses are too large for tags of 32 bits with so few sets")
     return TwoLevelHits(int(hits[0]), int(hits[1]), trace.size - int(hits.sum()))
