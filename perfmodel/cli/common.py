@@ -30,10 +30,10 @@ def say_if_compiling() -> None:
         CACHE_FOLDER and any(CACHE_FOLDER.glob("*/engine.run_step-*.nbc"))
     ):
         return
-    how_often = (
-        "this once" if CACHE_FOLDER else "every time, for want of a cache folder of your own,"
-    )
-    say(f"compiling the engine; that takes {how_often} a minute or two")
+    if CACHE_FOLDER:
+        say("compiling the engine; that takes a minute or two, this once")
+    else:
+        say("compiling the engine; that takes a minute or two every time: no cache folder is yours")
 
 
 def print_json(document: Any) -> None:
