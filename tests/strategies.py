@@ -25,6 +25,7 @@ from perfmodel.specs.machine import (
     Machine,
 )
 from perfmodel.specs.policy import MTHP_SIZES_KIB, SIMULATED_ENTRIES, Policy, mthp_order
+from perfmodel.specs.published import Part, PublishedCpu, PublishedLatencies
 from perfmodel.specs.quantity import How, Quantity
 from perfmodel.specs.scenario import (
     PageContent,
@@ -389,6 +390,42 @@ def plain_scenarios(draw: st.DrawFn, most_steps: int = 6) -> Scenario:
     )
 
 
+parts = _priced(
+    Part,
+    clock_ghz=quantities("GHz", minimum=0.1, maximum=9),
+    **{
+        f"{name}_cycles": quantities("1", minimum=1, maximum=999)
+        for name in ("l1", "l2", "l3", "stlb_hit")
+    },
+    l3_bytes=quantities("byte", minimum=1 << 16, maximum=1 << 30, whole=True),
+)
+
+
+def published_cpus(sizes: int = 2, differences: int = 1) -> st.SearchStrategy[PublishedCpu]:
+    clocks = st.floats(0.5, 999)
+    return st.builds(
+        PublishedCpu,
+        name=texts,
+        machine=names,
+        part=parts,
+        random_clocks=st.tuples(*[clocks] * sizes),
+        random_minus_local_clocks=st.tuples(*[clocks] * differences),
+    )
+
+
+@st.composite
+def published_latencies(draw: st.DrawFn) -> PublishedLatencies:
+    increasing = st.sets(st.integers(1, 1 << 20), min_size=1, max_size=4).map(sorted).map(tuple)
+    sizes, differences = draw(increasing), draw(increasing)
+    cpus = st.lists(published_cpus(len(sizes), len(differences)), min_size=1, max_size=2)
+    return PublishedLatencies(
+        left_out=tuple(draw(st.lists(texts, max_size=2))),
+        sizes_kib=sizes,
+        difference_sizes_kib=differences,
+        cpus=tuple(draw(cpus)),
+    )
+
+
 FOR_CLASS: dict[type, st.SearchStrategy[Any]] = {
     Quantity: quantities(),
     SwapDevice: devices,
@@ -412,6 +449,9 @@ FOR_CLASS: dict[type, st.SearchStrategy[Any]] = {
     Settings: scenario_settings,
     Scenario: scenarios(),
     Caller: st.sampled_from(CALLERS),
+    Part: parts,
+    PublishedCpu: published_cpus(),
+    PublishedLatencies: published_latencies(),
 }
 
 # Cases of the engine

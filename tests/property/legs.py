@@ -215,9 +215,13 @@ def signatures() -> dict[str, int]:
 
 def translation() -> list[object]:
     """What the translation kernels and the one-pass what-ifs count."""
+    from perfmodel.models.two_level import two_level_hits
     from tests.unit.test_translation import example
 
-    return example()
+    # Runs of one page, and pages that come again.
+    pages = np.repeat(np.arange(700, dtype=np.uint64) ** np.uint64(2) % np.uint64(97), 11)
+    hits = two_level_hits(pages * np.uint64(4096), level1=(3, 2), level2=(5, 16))
+    return [example(), [hits.level1, hits.level2, hits.walks]]
 
 
 PARTS = {
