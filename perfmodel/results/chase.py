@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import attrs
 import numpy as np
 
 from perfmodel.errors import InputError, Problem
+from perfmodel.results.store import write_new
 from perfmodel.specs import io
 from perfmodel.specs.quantity import text, tuple_of
 from perfmodel.specs.translation import PageSize
@@ -90,16 +90,7 @@ class _File:
 def save_chase(measurement: ChaseMeasurement, path: Path) -> None:
     """Write a run to a new file; an existing one is not overwritten."""
     document = io.to_table(_File(format=FORMAT, version=VERSION, measurement=measurement))
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("x") as file:
-            json.dump(document, file, separators=(",", ":"))
-            file.write("\n")
-    except FileExistsError:
-        message = "exists already; measurements are never overwritten, choose another name"
-        raise InputError(Problem(message, file=str(path))) from None
-    except OSError as error:
-        raise InputError(Problem(f"cannot be written: {error.strerror}", file=str(path))) from None
+    write_new(document, path)
 
 
 def load_chase(path: Path) -> ChaseMeasurement:

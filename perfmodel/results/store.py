@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import attrs
 
@@ -32,13 +33,8 @@ def measured_scenario(result: Result) -> Scenario:
     return io.structure(Scenario, table, "provenance.scenario")
 
 
-def save_measurements(results: list[Result], path: Path) -> None:
-    """Write results of one run to a file; an existing one is not overwritten."""
-    document = {
-        "format": FORMAT,
-        "version": VERSION,
-        "results": [result.to_json() for result in results],
-    }
+def write_new(document: Any, path: Path) -> None:
+    """Write evidence as JSON to a new file; an existing one is not overwritten."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("x") as file:
@@ -49,6 +45,16 @@ def save_measurements(results: list[Result], path: Path) -> None:
         raise InputError(Problem(message, file=str(path))) from None
     except OSError as error:
         raise InputError(Problem(f"cannot be written: {error.strerror}", file=str(path))) from None
+
+
+def save_measurements(results: list[Result], path: Path) -> None:
+    """Write results of one run to a file; an existing one is not overwritten."""
+    document = {
+        "format": FORMAT,
+        "version": VERSION,
+        "results": [result.to_json() for result in results],
+    }
+    write_new(document, path)
 
 
 def load_measurements(path: Path) -> list[Result]:
