@@ -16,7 +16,7 @@ from perfmodel import abi
 from perfmodel.constants import N_MAPPING, PMD_BYTES, Counter
 from perfmodel.kernels.engine import run_step
 from perfmodel.kernels.layout import COUNTERS, N_COUNTS
-from perfmodel.models.memory import SimulatedMemory
+from perfmodel.models.memory import SimulatedMemory, fresh_memory
 from perfmodel.models.simulated import run_steps
 from perfmodel.specs.catalog import load_machine, load_policy, load_scenario
 from perfmodel.specs.device import DeviceKind
@@ -121,6 +121,11 @@ def bench_trips(runner: pyperf.Runner) -> None:
         report(runner, benchmark, f"{what} without the page-out")
 
 
+def _run(record, steps, sizes, counts, mapping) -> None:
+    elapsed = np.zeros(len(steps), dtype=np.int64)
+    run_steps(fresh_memory(record, sizes, MACHINE.translation), steps, counts, elapsed, mapping)
+
+
 def bench_scenario(runner: pyperf.Runner) -> None:
     """A whole scenario, as `simulate` runs it."""
     scenario = with_ranges((REGION_MIB << 20) // PMD_BYTES)
@@ -132,11 +137,10 @@ def bench_scenario(runner: pyperf.Runner) -> None:
         mapping = np.zeros(N_MAPPING, dtype=np.int64)
         runner.bench_func(
             f"roundtrip-{entry}",
-            run_steps,
+            _run,
             parameters[0],
             steps,
             sizes,
-            MACHINE.translation,
             counts,
             mapping,
             inner_loops=scenario.region.count * 512,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from enum import IntEnum
 
+import attrs
 import numpy as np
 import numpy.typing as npt
 
@@ -16,12 +17,14 @@ from perfmodel.constants import (
     PICOSECONDS_PER_NANOSECOND,
     Action,
     Content,
+    Delay,
     Event,
     Fallback,
     Hold,
     Lock,
     Observed,
     SwapEntryLevel,
+    Wait,
     Zswap,
 )
 from perfmodel.kernels.layout import (
@@ -34,6 +37,7 @@ from perfmodel.kernels.layout import (
     PMD,
     SPARE_FOLIOS,
     SPARE_ROWS,
+    WAITS,
 )
 from perfmodel.specs.device import DeviceKind, SwapDevice
 from perfmodel.specs.machine import Machine
@@ -59,6 +63,10 @@ PARAMETERS = np.dtype(
             "synchronous",
             "block_device",
             "seed",
+            "memory_limit",
+            "other_charged_pages",
+            "swappiness",
+            "backing",
         )
     ],
     align=True,
@@ -73,6 +81,7 @@ _STEP_FIELDS = (
     "writable",
     "shift_pages",
     "refuse_write",
+    "threads",
 )
 STEPS = np.dtype([(name, np.int64) for name in ("action", "racing", *_STEP_FIELDS)], align=True)
 
@@ -129,6 +138,7 @@ PRICES: dict[Event, tuple[str, str]] = {
     Event.UNMAP_BATCH: ("kernel.unmap_batch_ns", "page_table"),
     Event.UNMAP_BATCHED_PTE: ("kernel.unmap_batched_pte_ns", "page_table"),
     Event.ANON_FOLIO: ("kernel.anon_folio_ns", "allocation"),
+    Event.SCAN_FOLIO: ("kernel.scan_folio_ns", "reclaim"),
     Event.DUPLICATE_CALL: ("kernel.duplicate_call_ns", "swap_slots"),
 }
 
@@ -144,11 +154,41 @@ BREAKDOWN_PARTS = (
     "page_table",
     "page_table_walk",
     "split_and_collapse",
+    "reclaim",
     "device_wait",
+    "lock_wait",
+    "shootdown",
     "clear_and_copy",
     "data_access",
     "tlb_misses",
 )
+
+
+# The same for what engine runs on several CPUs need to know beside the prices of events.
+DELAYS: dict[Delay, str] = {
+    Delay.TAKE_LOCK: "kernel.duplicate_call_ns",
+    Delay.HAND_LOCK_OVER: "kernel.lock_handover_ns",
+    Delay.HOLD_PTE_TABLE: "kernel.map_pte_ns",
+    Delay.HOLD_PMD: "kernel.set_pte_ns",
+    Delay.HOLD_CLUSTER: "kernel.put_slot_ns",
+    Delay.HOLD_LRU: "kernel.lru_folio_ns",
+    Delay.FIRST_RESPONDER: "shootdown.first_responder_ns",
+    Delay.NEXT_RESPONDER: "shootdown.next_responder_ns",
+    Delay.RESPONDER: "shootdown.responder_ns",
+}
+
+# The part of the time breakdown that each kind of waiting belongs to.
+WAIT_PARTS: dict[Wait, str] = {
+    Wait.PTE_TABLE_LOCK: "lock_wait",
+    Wait.PMD_LOCK: "lock_wait",
+    Wait.CLUSTER_LOCK: "lock_wait",
+    Wait.LRU_LOCK: "lock_wait",
+    Wait.DEVICE: "device_wait",
+    Wait.PAGE_IN_FLIGHT: "device_wait",
+    Wait.WRITEBACK: "device_wait",
+    Wait.SHOOTDOWN: "shootdown",
+    Wait.INTERRUPTED: "shootdown",
+}
 
 
 def event_quantities(machine: Machine, device: SwapDevice) -> list[Quantity]:
@@ -162,6 +202,26 @@ def event_quantities(machine: Machine, device: SwapDevice) -> list[Quantity]:
     quantities = []
     for event in Event:
         owner, _, name = PRICES[event][0].partition(".")
+        quantities.append(getattr(owners[owner], name))
+    return quantities
+
+
+def delay_quantities(machine: Machine) -> list[Quantity]:
+    """What waiting takes, in the order of `Delay`."""
+    shootdown = machine.translation.shootdown
+    if shootdown.broadcast:
+        # Nobody is interrupted, and more CPUs take no longer.
+        nothing = attrs.evolve(shootdown.broadcast_ns, value=0.0, spread=0.0)
+        shootdown = attrs.evolve(
+            shootdown,
+            first_responder_ns=shootdown.broadcast_ns,
+            next_responder_ns=nothing,
+            responder_ns=nothing,
+        )
+    owners = {"kernel": machine.kernel, "shootdown": shootdown}
+    quantities = []
+    for delay in Delay:
+        owner, _, name = DELAYS[delay].partition(".")
         quantities.append(getattr(owners[owner], name))
     return quantities
 
@@ -193,6 +253,10 @@ def pack_parameters(
         "vma_readahead": int(settings.vma_readahead),
         "synchronous": int(device.synchronous),
         "block_device": int(device.block_device),
+        "memory_limit": 0,
+        "other_charged_pages": 1,
+        "swappiness": 60,
+        "backing": 0,
     }
     records = np.zeros(len(seeds), dtype=PARAMETERS)
     for name, value in fields.items():
@@ -243,6 +307,11 @@ def name_fallbacks(counts: npt.NDArray[np.int64]) -> dict[str, int]:
 def name_observed(counts: npt.NDArray[np.int64]) -> dict[str, int]:
     """What one step's mincore, pagemap or smaps read, in pages."""
     return _named(Observed, OBSERVED, counts)
+
+
+def waits_of(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Picoseconds waited, by `Wait`, among all counts."""
+    return counts[..., WAITS:]
 
 
 def name_holds(counts: npt.NDArray[np.int64]) -> dict[str, dict[str, int]]:

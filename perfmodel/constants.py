@@ -65,6 +65,14 @@ class SwapEntryLevel(IntEnum):
     PMD = 1
 
 
+class Backing(IntEnum):
+    """What the region is filled with."""
+
+    THP = 0
+    MTHP = 1  # folios of the policy's order
+    BASE = 2  # 4 KiB pages, whatever the policy
+
+
 class Zswap(IntEnum):
     """Whether zswap stores pages, or ever did: large PTE swap-in is over from then on."""
 
@@ -124,6 +132,39 @@ class Lock(IntEnum):
     PTE_TABLE = 0  # per-table page-table lock
     PMD = 1
     CLUSTER = 2
+    LRU = 3  # of one memory cgroup
+
+
+class Wait(IntEnum):
+    """What makes a CPU's clock go on while it does nothing; the locks stand in their own order."""
+
+    PTE_TABLE_LOCK = 0
+    PMD_LOCK = 1
+    CLUSTER_LOCK = 2
+    LRU_LOCK = 3
+    DEVICE = 4
+    PAGE_IN_FLIGHT = 5  # a page that another fault or readahead has asked for
+    WRITEBACK = 6
+    SHOOTDOWN = 7  # until all others have dropped their translations
+    INTERRUPTED = 8  # by another CPU's shootdown
+
+
+N_WAITS = len(Wait)
+
+
+class Delay(IntEnum):
+    """Times that a machine gives beside the prices of events."""
+
+    TAKE_LOCK = 0
+    HAND_LOCK_OVER = 1
+    # One entry, slot word or folio under a lock; the locks stand in their own order.
+    HOLD_PTE_TABLE = 2
+    HOLD_PMD = 3
+    HOLD_CLUSTER = 4
+    HOLD_LRU = 5
+    FIRST_RESPONDER = 6
+    NEXT_RESPONDER = 7
+    RESPONDER = 8
 
 
 class Hold(IntEnum):
@@ -206,9 +247,11 @@ class Event(IntEnum):
     UNMAP_BATCHED_PTE = 47
     ANON_FOLIO = 48
     DUPLICATE_CALL = 49
+    SCAN_FOLIO = 50
 
 
 N_EVENTS = len(Event)
+N_PRICES = N_EVENTS + len(Delay)
 
 
 class Counter(IntEnum):
@@ -235,6 +278,16 @@ class Counter(IntEnum):
     ZSWPIN = 18
     ZSWPOUT = 19
     ZSWPWB = 20
+    THP_FAULT_FALLBACK = 21
+    THP_FAULT_FALLBACK_CHARGE = 22
+    PGSCAN_ANON = 23
+    PGSTEAL_ANON = 24
+    PGACTIVATE = 25
+    PGDEACTIVATE = 26
+    PGROTATED = 27
+    WORKINGSET_REFAULT_ANON = 28
+    WORKINGSET_ACTIVATE_ANON = 29
+    WORKINGSET_RESTORE_ANON = 30
 
 
 class OrderCounter(IntEnum):
@@ -249,6 +302,8 @@ class OrderCounter(IntEnum):
     ANON_FAULT_ALLOC = 6
     SPLIT = 7
     SPLIT_DEFERRED = 8
+    ANON_FAULT_FALLBACK = 9
+    ANON_FAULT_FALLBACK_CHARGE = 10
 
 
 # Counter of statistic s of order o stands at ORDER_BASE + s * PMD_ORDER + o - 1.

@@ -109,7 +109,7 @@ def observe(
     for name, entry in arms:
         scenario = load_scenario(name)
         policy = load_policy("pmd" if entry.endswith("pmd") else entry)
-        counts, _ = count_events(scenario, machine, policy, device.kind, range(1, 2))
+        counts = count_events(scenario, machine, policy, device.kind, range(1, 2)).counts
         events = events_of(counts)
         found = [r for run in runs for r in run if (r.scenario, r.entry) == (name, entry)]
         if not found:

@@ -11,12 +11,13 @@ from perfmodel.constants import (
     RegionState,
 )
 from perfmodel.kernels._jit import inner_kernel
+from perfmodel.kernels.clock import charge, hold_table
 from perfmodel.kernels.folios import folio_order
 from perfmodel.kernels.layout import COLLECTED, SLOT_FOLIO_SHIFT, Cell
 from perfmodel.kernels.readahead import NO_SLOT, read_into_cache
 from perfmodel.kernels.reclaim import split_folio, swap_out
 from perfmodel.kernels.rmap import mappings_in
-from perfmodel.kernels.slots import hold_table, slot_word
+from perfmodel.kernels.slots import slot_word
 from perfmodel.kernels.swap_cache import NO_FALLBACK, classify, try_huge_read
 from perfmodel.kernels.tables import (
     pmd_kind,
@@ -38,8 +39,8 @@ def _collect(m, process, q, first, end):
     Returns how many stand in `Memory.list`.
     """
     row = pmd_value(m, q)
-    m.counts[Event.VISIT_PTE] += end - first
-    hold_table(m, end - first)
+    charge(m, Event.VISIT_PTE, end - first)
+    hold_table(m, q, end - first)
     found = 0
     entry = first
     while entry < end:
@@ -72,7 +73,7 @@ def pageout_chunk(m, process, span, first, end, cold):
     kind = pmd_kind(m, q)
     if kind == RegionState.NONE:
         return
-    m.counts[Event.VISIT_PMD] += 1
+    charge(m, Event.VISIT_PMD, 1)
     if kind == RegionState.PMD_MAPPED:
         folio = pmd_value(m, q)
         if np.int64(m.folios[folio]["mapcount"]) > 1:
@@ -101,7 +102,7 @@ def willneed_chunk(m, process, span, first, end):
     kind = pmd_kind(m, q)
     if kind == RegionState.NONE:
         return
-    m.counts[Event.VISIT_PMD] += 1
+    charge(m, Event.VISIT_PMD, 1)
     if kind == RegionState.PMD_SWAP:
         cluster = pmd_value(m, q)
         found = classify(m, cluster)
@@ -116,8 +117,8 @@ def willneed_chunk(m, process, span, first, end):
         split_swap_entry(m, q, reason)
     elif kind != RegionState.PTE_TABLE:
         return
-    m.counts[Event.VISIT_PTE] += end - first
-    hold_table(m, end - first)
+    charge(m, Event.VISIT_PTE, end - first)
+    hold_table(m, q, end - first)
     row = pmd_value(m, q)
     previous = np.int64(NO_SLOT)
     for entry in range(first, end):

@@ -12,6 +12,7 @@ from perfmodel.constants import (
     RegionState,
 )
 from perfmodel.kernels._jit import inner_kernel
+from perfmodel.kernels.clock import charge, hold_table
 from perfmodel.kernels.faults import map_huge, map_ptes
 from perfmodel.kernels.folios import (
     drop_folio,
@@ -44,7 +45,6 @@ from perfmodel.kernels.slots import (
     cached_folio,
     detail,
     fresh_device,
-    hold_table,
     is_whole,
     release_row,
     runs_short,
@@ -129,8 +129,8 @@ def _unuse_table(m, process, q):
     end = start + m.state[Cell.REGIONS] * PAGES_PER_PMD
     first = max(start - number, 0)
     last = min(end - number, PAGES_PER_PMD)
-    m.counts[Event.VISIT_PTE] += last - first
-    hold_table(m, last - first)
+    charge(m, Event.VISIT_PTE, last - first)
+    hold_table(m, q, last - first)
     for entry in range(first, last):
         word = m.rows[row, entry]
         if word_kind(word) != PteKind.SWAP:
@@ -142,7 +142,7 @@ def _unuse_table(m, process, q):
         part = slot - folio_slot(m, folio)
         flags = word & CARRIED
         map_ptes(m, q, entry, np.int64(1), folio, part, flags, np.int64(0))
-        m.counts[Event.PUT_SLOT] += 1
+        charge(m, Event.PUT_SLOT, 1)
         put_slots(m, slot, np.int64(1))
         try_free_cache(m, folio)
 
@@ -152,7 +152,7 @@ def _unuse_range(m, process, q):
     kind = pmd_kind(m, q)
     if kind == RegionState.NONE:
         return
-    m.counts[Event.VISIT_PMD] += 1
+    charge(m, Event.VISIT_PMD, 1)
     if kind == RegionState.PMD_SWAP:
         cluster = pmd_value(m, q)
         found = classify(m, cluster)
@@ -295,9 +295,9 @@ def zswap_writeback(m, first, end):
             folio = new_folio(m, np.int64(0), page)
             enter_cache(m, folio, slot)
             m.rows[detail(m, slot // PAGES_PER_PMD), slot % PAGES_PER_PMD] &= ~SLOT_ZSWAP
-            m.counts[Event.ZSWAP_LOAD_PAGE] += 1
-            m.counts[Event.SWAPIN_FOLIO] += 1
-            m.counts[Event.WRITE_REQUEST] += 1
-            m.counts[Event.COMPRESS_PAGE] += 1
+            charge(m, Event.ZSWAP_LOAD_PAGE, 1)
+            charge(m, Event.SWAPIN_FOLIO, 1)
+            charge(m, Event.WRITE_REQUEST, 1)
+            charge(m, Event.COMPRESS_PAGE, 1)
             m.counts[COUNTERS + Counter.PSWPOUT] += 1
             m.counts[COUNTERS + Counter.ZSWPWB] += 1

@@ -11,6 +11,7 @@ from perfmodel.constants import (
     RegionState,
 )
 from perfmodel.kernels._jit import inner_kernel
+from perfmodel.kernels.clock import charge, hold_pmd, hold_table
 from perfmodel.kernels.faults import swap_in_pte
 from perfmodel.kernels.folios import add_mappings, new_folio
 from perfmodel.kernels.layout import (
@@ -25,8 +26,10 @@ from perfmodel.kernels.layout import (
     WRITABLE_PAGE,
     Cell,
 )
+from perfmodel.kernels.lru import admit, is_limited, make_leaf_young, uncharge_table
+from perfmodel.kernels.pressure import charge_memory
 from perfmodel.kernels.rmap import mappings_in, remove_mappings
-from perfmodel.kernels.slots import hold_pmd, hold_table, release_row
+from perfmodel.kernels.slots import release_row
 from perfmodel.kernels.tables import (
     forget_table,
     is_armed,
@@ -86,11 +89,11 @@ def collapse_range(m, process, span, by_call):
     kind = pmd_kind(m, q)
     if kind == RegionState.NONE:
         return
-    m.counts[Event.VISIT_PMD] += 1
+    charge(m, Event.VISIT_PMD, 1)
     if kind != RegionState.PTE_TABLE:
         return
-    m.counts[Event.VISIT_PTE] += PAGES_PER_PMD
-    hold_table(m, np.int64(PAGES_PER_PMD))
+    charge(m, Event.VISIT_PTE, PAGES_PER_PMD)
+    hold_table(m, q, np.int64(PAGES_PER_PMD))
     if is_armed(m, process) or not one_vma(m, q, np.int64(0), np.int64(PAGES_PER_PMD)):
         return
     row = pmd_value(m, q)
@@ -105,11 +108,19 @@ def collapse_range(m, process, span, by_call):
     if not anything or (by_call == 0 and not _within_limits(m, process, q)):
         return
     m.counts[COUNTERS + Counter.THP_COLLAPSE_ALLOC] += 1
-    m.counts[Event.COLLAPSE_RANGE] += 1
-    m.counts[Event.THP_ALLOCATION] += 1
+    charge(m, Event.COLLAPSE_RANGE, 1)
+    charge(m, Event.THP_ALLOCATION, 1)
+    if not charge_memory(m, np.int64(PAGES_PER_PMD)):
+        return
     for entry in range(PAGES_PER_PMD):
         if word_kind(m.rows[row, entry]) == PteKind.SWAP:
             swap_in_pte(m, process, q, entry, np.int64(0), np.int64(0))
+    if is_limited(m):
+        for entry in range(PAGES_PER_PMD):
+            if word_kind(m.rows[row, entry]) == PteKind.SWAP:
+                # What was read first has been reclaimed for what was read last.
+                m.state[Cell.USAGE] -= PAGES_PER_PMD
+                return
     _replace(m, process, q, row)
 
 
@@ -123,23 +134,28 @@ def _replace(m, process, q, row):
         if word_kind(word) == PteKind.PRESENT:
             run = folio_run(m, row, entry, np.int64(PAGES_PER_PMD))
             clear_entries(m, row, entry, entry + run)
-            m.counts[Event.COPY_PAGE] += run
-            m.counts[Event.ZAP_PTE] += run
+            charge(m, Event.COPY_PAGE, run)
+            charge(m, Event.ZAP_PTE, run)
             remove_mappings(m, word_folio(word), run, np.int64(1))
         else:
-            m.counts[Event.CLEAR_PAGE] += 1
+            charge(m, Event.CLEAR_PAGE, 1)
         entry += run
     forget_table(m, q)
     protection = (m.rows[row, 0] & PROTECTION_MASK) >> PROTECTION_SHIFT
     release_row(m, row)
     page = (q % m.state[Cell.RANGES]) * PAGES_PER_PMD - shift_of(m, process)
     folio = new_folio(m, np.int64(PMD_ORDER), page)
+    if is_limited(m):
+        admit(m, folio, np.int64(0))
+        make_leaf_young(m, q)
+        if m.parameters["lazy_page_table_deposit"] == 1:
+            uncharge_table(m)
     flags = np.int64(EXCLUSIVE | DIRTY | SOFT_DIRTY)
     if protection == WRITABLE_PAGE:
         flags |= WRITABLE
     set_pmd(m, q, np.int64(RegionState.PMD_MAPPED.value), flags, folio)
     m.pmds[q]["protection"] = protection
     add_mappings(m, folio, np.int64(1))
-    m.counts[Event.MAP_PMD] += 1
-    hold_pmd(m, np.int64(1))
+    charge(m, Event.MAP_PMD, 1)
+    hold_pmd(m, q, np.int64(1))
     m.state[Cell.FLUSH_WANTED] = 1

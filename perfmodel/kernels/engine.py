@@ -6,6 +6,7 @@ from perfmodel.constants import (
     PAGE_BYTES,
     PAGES_PER_PMD,
     PMD_BYTES,
+    PMD_ORDER,
     PTE_TABLE_BYTES,
     Action,
     Counter,
@@ -15,7 +16,7 @@ from perfmodel.constants import (
     PteKind,
     RegionState,
 )
-from perfmodel.kernels._jit import inline_kernel, kernel
+from perfmodel.kernels._jit import inline_kernel, inner_kernel, kernel
 from perfmodel.kernels.advice import pageout_chunk, willneed_chunk
 from perfmodel.kernels.background import (
     memory_failure,
@@ -24,8 +25,9 @@ from perfmodel.kernels.background import (
     swapoff,
     zswap_writeback,
 )
+from perfmodel.kernels.clock import charge, switch_to
 from perfmodel.kernels.collapse import collapse_range
-from perfmodel.kernels.faults import handle_fault, needs_fault, new_thp
+from perfmodel.kernels.faults import handle_fault, needs_fault
 from perfmodel.kernels.layout import (
     ALIVE,
     ARMED,
@@ -38,9 +40,16 @@ from perfmodel.kernels.layout import (
     TRANSLATED_PAGES,
     UNMAPPED_PAGE,
     Cell,
+    cpu_cell,
 )
 from perfmodel.kernels.looks import mincore_chunk, pagemap_chunk, smaps_chunk
-from perfmodel.kernels.slots import add_neighbour, fill_pools, fresh_device, runs_short
+from perfmodel.kernels.lru import flush_statistics, is_limited, make_young, prepare_lists
+from perfmodel.kernels.slots import (
+    add_neighbour,
+    fill_pools,
+    fresh_device,
+    runs_short,
+)
 from perfmodel.kernels.spaces import (
     clear_soft_dirty_chunk,
     fork,
@@ -65,6 +74,7 @@ from perfmodel.kernels.tlb import flush, translate
 from perfmodel.kernels.translation_layout import Kind
 from perfmodel.kernels.zap import drop_empty_table, end_call, free_chunk, unmap_pages, zap_chunk
 
+_NEVER = (1 << 63) - 1
 _RACED_FIRST = PAGES_PER_PMD // 2
 
 
@@ -73,6 +83,7 @@ def prepare(m, regions, clusters, neighbour_slots, free_clusters):
     """A process with an empty region, and the swap device as the scenario finds it."""
     m.state[:] = 0
     m.state[Cell.REGIONS] = regions
+    m.state[Cell.CPUS] = 1
     m.state[Cell.RANGES] = regions + 1
     m.state[Cell.CLUSTERS] = clusters
     m.state[Cell.PROCESSES] = 1
@@ -86,6 +97,7 @@ def prepare(m, regions, clusters, neighbour_slots, free_clusters):
         m.pmds[span]["translated"] = 0
     m.pmds[regions]["protection"] = UNMAPPED_PAGE
     flush(m)
+    prepare_lists(m)
     fresh_device(m)
     if neighbour_slots > 0:
         add_neighbour(m, neighbour_slots, free_clusters)
@@ -110,11 +122,11 @@ def access(m, process, number, write, racing):
         # The walk that found nothing to use; it leaves nothing in the TLB.
         kind = pmd_kind(m, q)
         if kind == RegionState.PTE_TABLE:
-            m.counts[Event.WALK_PTE] += 1
+            charge(m, Event.WALK_PTE, 1)
         else:
-            m.counts[Event.WALK_PMD] += 1
+            charge(m, Event.WALK_PMD, 1)
         if racing == 1 and kind == RegionState.PMD_SWAP:
-            m.counts[Event.FAULT] += 1
+            charge(m, Event.FAULT, 1)
             m.counts[COUNTERS + Counter.PGFAULT] += 1
             _race(m, process, number // PAGES_PER_PMD)
         else:
@@ -122,43 +134,146 @@ def access(m, process, number, write, racing):
     translated = np.int64(m.pmds[q]["translated"])
     if pmd_kind(m, q) == RegionState.PTE_TABLE:
         m.pmds[q]["translated"] = translated | TRANSLATED_PAGES
-        translate(m, process, number, entry_size(m, q, entry), write)
+        walked = translate(m, process, number, entry_size(m, q, entry), write)
     else:
         m.pmds[q]["translated"] = translated | TRANSLATED_LEAF
-        translate(m, process, number, np.int64(Kind.HUGE_2M.value), write)
+        walked = translate(m, process, number, np.int64(Kind.HUGE_2M.value), write)
+    if walked and is_limited(m):
+        make_young(m, q, entry)
     if number < m.state[Cell.WARM_UNTIL]:
-        m.counts[Event.ACCESS_CACHED] += 1
+        charge(m, Event.ACCESS_CACHED, 1)
     else:
-        m.counts[Event.ACCESS_MEMORY] += 1
+        charge(m, Event.ACCESS_MEMORY, 1)
+
+
+@inline_kernel
+def _of_cpu(m, cpu, cell):
+    """What one CPU's cell holds, whether it runs now or not."""
+    if cpu == m.state[Cell.CPU]:
+        return m.state[cell]
+    return m.state[cpu_cell(cpu) + cell - Cell.NOW]
+
+
+@inner_kernel
+def _next_cpu(m):
+    """Let the CPU run whose clock is furthest behind; returns the time at which another one is.
+
+    -1 if no CPU has anything left to do.
+    """
+    chosen = np.int64(-1)
+    first = _NEVER
+    second = _NEVER
+    for cpu in range(m.state[Cell.CPUS]):
+        if _of_cpu(m, cpu, Cell.POSITION) == _of_cpu(m, cpu, Cell.TOTAL):
+            continue
+        time = _of_cpu(m, cpu, Cell.NOW)
+        if time < first:
+            second = first
+            first = time
+            chosen = np.int64(cpu)
+        elif time < second:
+            second = time
+    if chosen < 0:
+        return np.int64(-1)
+    switch_to(m, chosen)
+    return second
+
+
+@inline_kernel
+def _share(m, cpu, cpus):
+    """First range of a CPU's share of the region."""
+    return cpu * m.state[Cell.REGIONS] // cpus
+
+
+@inner_kernel
+def _start_cpus(m, step):
+    """So many CPUs begin at the same time, each with a share of the work."""
+    cpus = min(step["threads"], m.state[Cell.REGIONS])
+    count = min(step["pages_per_2mib"], step["page_count"])
+    m.state[Cell.CPUS] = cpus
+    for cpu in range(cpus):
+        base = cpu_cell(cpu) - Cell.NOW
+        if cpu == 0:
+            base = np.int64(0)
+        else:
+            m.state[base + Cell.NOW] = m.state[Cell.NOW]
+            m.state[base + Cell.LAST_TRANSLATION] = -1
+            for order in range(PMD_ORDER + 1):
+                m.state[base + Cell.HINTS + order] = -1
+        span = _share(m, cpu, cpus)
+        m.state[base + Cell.WARM_UNTIL] = 0
+        m.state[base + Cell.POSITION] = 0
+        m.state[base + Cell.READY] = (_share(m, cpu + 1, cpus) - span) * count
+        m.state[base + Cell.TOTAL] = m.state[base + Cell.READY]
+        m.state[base + Cell.SPAN] = span
+        m.state[base + Cell.TURN] = 0
+
+
+@inner_kernel
+def _end_cpus(m):
+    """The step ends when the last CPU is done; the first one goes on alone."""
+    latest = np.int64(0)
+    for cpu in range(m.state[Cell.CPUS]):
+        latest = max(latest, _of_cpu(m, cpu, Cell.NOW))
+    switch_to(m, np.int64(0))
+    m.state[Cell.NOW] = latest
+    m.state[Cell.CPUS] = 1
 
 
 @inline_kernel
 def touch(m, step):
-    """Access evenly spread pages of the part of every 2 MiB, in order."""
+    """Accesses of one or more CPUs, each to its own share of the 2 MiB ranges.
+
+    They go to evenly spread pages of the part of every 2 MiB, in order.
+    """
     process = step["process"]
     count = min(step["pages_per_2mib"], step["page_count"])
     first = step["first_page"] + shift_of(m, process)
-    for region in range(m.state[Cell.REGIONS]):
-        if m.state[Cell.EXHAUSTED]:
+    _start_cpus(m, step)
+    while not m.state[Cell.EXHAUSTED]:
+        limit = _next_cpu(m)
+        if limit < 0:
+            _end_cpus(m)
             return
-        m.state[Cell.WARM_UNTIL] = 0
-        for turn in range(count):
-            page = turn * step["page_count"] // count
-            number = region * PAGES_PER_PMD + first + page
+        while m.state[Cell.NOW] <= limit and m.state[Cell.POSITION] < m.state[Cell.READY]:
+            turn = m.state[Cell.TURN]
+            page = first + turn * step["page_count"] // count
+            number = m.state[Cell.SPAN] * PAGES_PER_PMD + page
             access(m, process, number, step["write"], step["racing"])
+            if m.state[Cell.EXHAUSTED]:
+                return
+            m.state[Cell.POSITION] += 1
+            m.state[Cell.TURN] = turn + 1
+            if turn + 1 == count:
+                m.state[Cell.TURN] = 0
+                m.state[Cell.SPAN] += 1
+                m.state[Cell.WARM_UNTIL] = 0
 
 
 @inline_kernel
 def fill(m):
-    """First write to every 2 MiB: one fault brings a cleared THP, then 512 pages are written."""
+    """First write to every 2 MiB: one fault brings a cleared THP, then 512 pages are written.
+
+    Where there is none to be had, or none is wanted, smaller folios fault in one by one.
+    """
     for span in range(m.state[Cell.REGIONS]):
-        if runs_short(m):
-            return
-        m.counts[Event.FAULT] += 1
-        m.counts[COUNTERS + Counter.PGFAULT] += 1
-        new_thp(m, np.int64(0), span, np.int64(1))
-        m.pmds[span]["flags"] = pmd_flags(m, span) | DIRTY
-        m.counts[Event.WRITE_PAGE] += PAGES_PER_PMD
+        charge(m, Event.WRITE_PAGE, PAGES_PER_PMD)
+        entry = np.int64(0)
+        while entry < PAGES_PER_PMD:
+            if runs_short(m):
+                return
+            if pmd_kind(m, span) == RegionState.PTE_TABLE:
+                word = m.rows[pmd_value(m, span), entry]
+                if word_kind(word) != PteKind.NONE:
+                    # Of a folio that a neighbour's fault has brought; reclaim may have taken it.
+                    if word_kind(word) == PteKind.PRESENT:
+                        m.rows[pmd_value(m, span), entry] = word | DIRTY
+                    entry += 1
+                    continue
+            handle_fault(m, np.int64(0), np.int64(span), entry, np.int64(1))
+            if pmd_kind(m, span) == RegionState.PMD_MAPPED:
+                m.pmds[span]["flags"] = pmd_flags(m, span) | DIRTY
+                entry = np.int64(PAGES_PER_PMD)
 
 
 @inline_kernel
@@ -211,7 +326,7 @@ def _calls(m, step):
         number = shift_of(m, step["process"]) + call * PAGES_PER_PMD + step["first_page"]
         end = number + pages
         if step["action"] != Action.EXIT:
-            m.counts[Event.SYSTEM_CALL] += 1
+            charge(m, Event.SYSTEM_CALL, 1)
         while number < end:
             if runs_short(m):
                 return
@@ -246,15 +361,15 @@ def _act(m, step):
         fork(m, process)
         end_call(m)
     elif action == Action.REMAP:
-        m.counts[Event.SYSTEM_CALL] += 1
+        charge(m, Event.SYSTEM_CALL, 1)
         remap(m, process, step["shift_pages"])
         end_call(m)
     elif action == Action.MOVE:
-        m.counts[Event.SYSTEM_CALL] += 1
+        charge(m, Event.SYSTEM_CALL, 1)
         move(m, process, step["shift_pages"])
         end_call(m)
     elif action == Action.COLLAPSE:
-        m.counts[Event.SYSTEM_CALL] += 1
+        charge(m, Event.SYSTEM_CALL, 1)
         _collapse(m, process, np.int64(1))
     elif action == Action.KHUGEPAGED:
         for other in range(m.state[Cell.PROCESSES]):
@@ -283,6 +398,8 @@ def run_step(m, step):
         return
     action = step["action"]
     m.state[Cell.REFUSE_WRITE] = step["refuse_write"]
+    if is_limited(m):
+        flush_statistics(m)
     if action == Action.TOUCH:
         touch(m, step)
     elif (

@@ -5,6 +5,7 @@ import numpy as np
 from perfmodel.constants import (
     PAGES_PER_PMD,
     PMD_ORDER,
+    Backing,
     CacheClass,
     Counter,
     Event,
@@ -15,6 +16,7 @@ from perfmodel.constants import (
     Zswap,
 )
 from perfmodel.kernels._jit import inline_kernel, inner_kernel
+from perfmodel.kernels.clock import charge, hold_cluster, hold_pmd, hold_table
 from perfmodel.kernels.folios import (
     add_mappings,
     folio_order,
@@ -43,16 +45,11 @@ from perfmodel.kernels.layout import (
     WRITABLE_PAGE,
     Cell,
 )
+from perfmodel.kernels.lru import admit, is_limited, make_leaf_young, shadow_of
+from perfmodel.kernels.pressure import charge_memory
 from perfmodel.kernels.readahead import note_cache_hit, swap_in_with_readahead
 from perfmodel.kernels.rmap import mappings_in, remove_mappings
-from perfmodel.kernels.slots import (
-    cached_folio,
-    hold_cluster,
-    hold_pmd,
-    hold_table,
-    more_than_half_used,
-    slot_word,
-)
+from perfmodel.kernels.slots import cached_folio, more_than_half_used, slot_word
 from perfmodel.kernels.swap_cache import NO_FALLBACK, classify, try_huge_read
 from perfmodel.kernels.swap_io import count_order, read_folio
 from perfmodel.kernels.tables import (
@@ -92,22 +89,43 @@ def _writable_by(m, q, entry, flags):
 
 
 @inner_kernel
+def _count_refused(m, statistic, order):
+    """A refused charge for a large folio; its statistic stands right behind that of any refusal."""
+    count_order(m, statistic, order)
+    count_order(m, statistic + 1, order)
+
+
+@inner_kernel
 def new_thp(m, process, q, deposit):
-    """A cleared THP for a whole range; `deposit` is 1 if its PTE table has yet to be put aside."""
+    """A cleared THP for a whole range; `deposit` is 1 if its PTE table has yet to be put aside.
+
+    False if the memory cgroup refuses to be charged for it.
+    """
+    if not charge_memory(m, np.int64(PAGES_PER_PMD)):
+        m.counts[COUNTERS + Counter.THP_FAULT_FALLBACK] += 1
+        m.counts[COUNTERS + Counter.THP_FAULT_FALLBACK_CHARGE] += 1
+        _count_refused(m, np.int64(OrderCounter.ANON_FAULT_FALLBACK.value), np.int64(PMD_ORDER))
+        return False
     page = _number(m, q, np.int64(0)) - shift_of(m, process)
     folio = new_folio(m, np.int64(PMD_ORDER), page)
     flags = np.int64(OWN)
+    if is_limited(m):
+        if deposit == 1 and m.parameters["lazy_page_table_deposit"] == 0:
+            charge_memory(m, np.int64(1))
+        admit(m, folio, np.int64(0))
+        make_leaf_young(m, q)
     set_pmd(m, q, np.int64(RegionState.PMD_MAPPED.value), flags, folio)
     add_mappings(m, folio, np.int64(1))
     m.counts[COUNTERS + Counter.THP_FAULT_ALLOC] += 1
     count_order(m, np.int64(OrderCounter.ANON_FAULT_ALLOC.value), np.int64(PMD_ORDER))
-    m.counts[Event.THP_ALLOCATION] += 1
-    m.counts[Event.CLEAR_PAGE] += PAGES_PER_PMD
-    m.counts[Event.MAP_PMD] += 1
+    charge(m, Event.THP_ALLOCATION, 1)
+    charge(m, Event.CLEAR_PAGE, PAGES_PER_PMD)
+    charge(m, Event.MAP_PMD, 1)
     if deposit == 1 and m.parameters["lazy_page_table_deposit"] == 0:
-        m.counts[Event.PAGE_TABLE_ALLOCATION] += 1
-    hold_pmd(m, np.int64(1))
+        charge(m, Event.PAGE_TABLE_ALLOCATION, 1)
+    hold_pmd(m, q, np.int64(1))
     m.state[Cell.WARM_UNTIL] = _number(m, q, np.int64(PAGES_PER_PMD))
+    return True
 
 
 @inline_kernel
@@ -120,11 +138,12 @@ def map_huge(m, q, was_cached, may_write, write):
     if may_write == 1:
         flags |= _writable_by(m, q, np.int64(0), flags)
     set_pmd(m, q, np.int64(RegionState.PMD_MAPPED.value), flags, folio)
+    make_leaf_young(m, q)
     others = add_mappings(m, folio, np.int64(1)) - 1
-    m.counts[Event.MAP_PMD] += 1
-    hold_pmd(m, np.int64(1))
+    charge(m, Event.MAP_PMD, 1)
+    hold_pmd(m, q, np.int64(1))
     if was_cached == 1:
-        m.counts[Event.PUT_SLOT] += PAGES_PER_PMD
+        charge(m, Event.PUT_SLOT, PAGES_PER_PMD)
     # A synchronous device is asked again at little cost; a device that fills up needs its slots.
     leaves = m.parameters["synchronous"] == 1 or (write == 1 and others == 0)
     put_huge(m, cluster, folio, leaves or more_than_half_used(m))
@@ -177,6 +196,8 @@ def _swapin_order(m, process, q, entry, slot):
     order = m.parameters["swapin_order"]
     if order == 0 or m.parameters["zswap"] != Zswap.NEVER or is_armed(m, process):
         return np.int64(0)
+    if m.parameters["backing"] == Backing.BASE:
+        return np.int64(0)
     size = 1 << order
     first = entry >> order << order
     if (slot - entry) % size != 0 or not one_vma(m, q, first, size):
@@ -202,16 +223,17 @@ def map_ptes(m, q, first, size, folio, part, flags, may_write):
     row = pmd_value(m, q)
     value = folio * PAGES_PER_PMD + part
     upgrade = may_write == 1 and may_be_writable(flags)
+    young = m.state[Cell.YOUNG]
     for offset in range(size):
         word = m.rows[row, first + offset]
         entry_flags = flags
         if upgrade and word & PROTECTION_MASK == WRITABLE_PAGE << PROTECTION_SHIFT:
             entry_flags |= WRITABLE
         m.rows[row, first + offset] = keep_protection(
-            word, PteKind.PRESENT | entry_flags | ((value + offset) << VALUE_SHIFT)
+            word, PteKind.PRESENT | entry_flags | young | ((value + offset) << VALUE_SHIFT)
         )
-    m.counts[Event.MAP_PTE] += size
-    hold_table(m, size)
+    charge(m, Event.MAP_PTE, size)
+    hold_table(m, q, size)
     return add_mappings(m, folio, size) - size
 
 
@@ -219,13 +241,20 @@ def map_ptes(m, q, first, size, folio, part, flags, may_write):
 def _read_directly(m, process, q, entry, slot):
     """Synchronous device, one user: the folio never sees the swap cache."""
     order = _swapin_order(m, process, q, entry, slot)
+    if order > 0 and not charge_memory(m, np.int64(1) << order):
+        _count_refused(m, np.int64(OrderCounter.SWPIN_FALLBACK.value), order)
+        order = np.int64(0)
+    if order == 0:
+        charge_memory(m, np.int64(1))
     size = np.int64(1) << order
     first = entry >> order << order
     slot -= entry - first
     folio = new_folio(m, order, _number(m, q, first) - shift_of(m, process))
+    if is_limited(m):
+        admit(m, folio, shadow_of(m, slot))
     flags = slot_word(m, slot) & (SLOT_ZERO | SLOT_ZSWAP)
     read_folio(m, order, flags, np.int64(1))
-    hold_cluster(m, size)
+    hold_cluster(m, slot // PAGES_PER_PMD, size)
     m.state[Cell.WARM_UNTIL] = _number(m, q, first + size)
     carried = (m.rows[pmd_value(m, q), entry] & CARRIED) | EXCLUSIVE
     map_ptes(m, q, first, size, folio, np.int64(0), carried, np.int64(1))
@@ -276,7 +305,7 @@ def swap_in_pte(m, process, q, entry, write, by_fault):
     flags = m.rows[row, entry] & CARRIED
     others = map_ptes(m, q, first, size, folio, part, flags, np.int64(1))
     if hit:
-        m.counts[Event.PUT_SLOT] += size
+        charge(m, Event.PUT_SLOT, size)
     put_slots(m, slot, size)
     if (write == 1 and others == 0) or more_than_half_used(m):
         try_free_cache(m, folio)
@@ -286,11 +315,19 @@ def swap_in_pte(m, process, q, entry, write, by_fault):
 def _copy_page(m, process, q, entry):
     """Copy on write: a page of this process's own takes the shared one's place."""
     row = pmd_value(m, q)
-    word = m.rows[row, entry]
     page = _number(m, q, entry) - shift_of(m, process)
+    before = word_folio(m.rows[row, entry])
+    charge_memory(m, np.int64(1))
+    word = m.rows[row, entry]
+    if word_kind(word) != PteKind.PRESENT or word_folio(word) != before:
+        # Reclaim has taken it to make room for the copy: the access faults once more.
+        m.state[Cell.USAGE] -= 1
+        return
     folio = new_folio(m, np.int64(0), page)
+    if is_limited(m):
+        admit(m, folio, np.int64(0))
     flags = np.int64(OWN)
-    m.counts[Event.COPY_PAGE] += 1
+    charge(m, Event.COPY_PAGE, 1)
     map_ptes(m, q, entry, np.int64(1), folio, np.int64(0), flags, np.int64(0))
     remove_mappings(m, word_folio(word), np.int64(1), np.int64(1))
     m.state[Cell.WARM_UNTIL] = _number(m, q, entry + 1)
@@ -320,7 +357,7 @@ def pte_write_fault(m, process, q, entry):
 def _anon_order(m, process, q, entry):
     """Order of a folio for a first write to an entry that holds nothing."""
     order = m.parameters["swapin_order"]
-    if order == 0 or is_armed(m, process):
+    if order == 0 or is_armed(m, process) or m.parameters["backing"] == Backing.BASE:
         return np.int64(0)
     size = 1 << order
     first = entry >> order << order
@@ -336,12 +373,19 @@ def _anon_order(m, process, q, entry):
 @inner_kernel
 def _anon_folio(m, process, q, entry, order):
     """Cleared memory for entries that held nothing, or the zero page."""
+    if order > 0 and not charge_memory(m, np.int64(1) << order):
+        _count_refused(m, np.int64(OrderCounter.ANON_FAULT_FALLBACK.value), order)
+        order = np.int64(0)
+    if order == 0:
+        charge_memory(m, np.int64(1))
     size = np.int64(1) << order
     first = entry >> order << order
     folio = new_folio(m, order, _number(m, q, first) - shift_of(m, process))
+    if is_limited(m):
+        admit(m, folio, np.int64(0))
     count_order(m, np.int64(OrderCounter.ANON_FAULT_ALLOC.value), order)
-    m.counts[Event.ANON_FOLIO] += 1
-    m.counts[Event.CLEAR_PAGE] += size
+    charge(m, Event.ANON_FOLIO, 1)
+    charge(m, Event.CLEAR_PAGE, size)
     flags = np.int64(OWN)
     map_ptes(m, q, first, size, folio, np.int64(0), flags, np.int64(0))
     m.state[Cell.WARM_UNTIL] = _number(m, q, first + size)
@@ -366,31 +410,39 @@ def pte_fault(m, process, q, entry, write):
         _anon_folio(m, process, q, entry, _anon_order(m, process, q, entry))
     else:
         m.rows[row, entry] = keep_protection(word, np.int64(PteKind.ZERO.value))
-        m.counts[Event.MAP_PTE] += 1
-        hold_table(m, np.int64(1))
+        charge(m, Event.MAP_PTE, 1)
+        hold_table(m, q, np.int64(1))
 
 
 @inline_kernel
 def _nothing_fault(m, process, q, entry, write):
     """Fault where there is not even a page table; true if there is one now, for PTEs."""
-    if not one_vma(m, q, np.int64(0), np.int64(PAGES_PER_PMD)):
+    if m.parameters["backing"] != Backing.THP or not one_vma(
+        m, q, np.int64(0), np.int64(PAGES_PER_PMD)
+    ):
+        charge_memory(m, np.int64(1))
         make_table(m, q)
         return True
     if write == 1:
-        new_thp(m, process, q, np.int64(1))
+        if not new_thp(m, process, q, np.int64(1)):
+            charge_memory(m, np.int64(1))
+            make_table(m, q)
+            return True
     else:
-        set_pmd(m, q, np.int64(RegionState.PMD_ZERO.value), np.int64(0), np.int64(-1))
-        m.counts[Event.MAP_PMD] += 1
         if m.parameters["lazy_page_table_deposit"] == 0:
-            m.counts[Event.PAGE_TABLE_ALLOCATION] += 1
-        hold_pmd(m, np.int64(1))
+            charge_memory(m, np.int64(1))
+        set_pmd(m, q, np.int64(RegionState.PMD_ZERO.value), np.int64(0), np.int64(-1))
+        charge(m, Event.MAP_PMD, 1)
+        if m.parameters["lazy_page_table_deposit"] == 0:
+            charge(m, Event.PAGE_TABLE_ALLOCATION, 1)
+        hold_pmd(m, q, np.int64(1))
     return False
 
 
-@inline_kernel
+@inner_kernel
 def handle_fault(m, process, q, entry, write):
     """One page fault. Allocates: no. Mutates: everything."""
-    m.counts[Event.FAULT] += 1
+    charge(m, Event.FAULT, 1)
     m.counts[COUNTERS + Counter.PGFAULT] += 1
     kind = pmd_kind(m, q)
     by_entry = kind == RegionState.PTE_TABLE
@@ -399,7 +451,9 @@ def handle_fault(m, process, q, entry, write):
     elif kind == RegionState.PMD_MAPPED:
         leaf_write_fault(m, process, q, entry)
     elif kind == RegionState.PMD_ZERO:
-        new_thp(m, process, q, np.int64(0))
+        if not new_thp(m, process, q, np.int64(0)):
+            split_mapping(m, q, np.int64(0))
+            by_entry = True
     elif kind == RegionState.NONE:
         by_entry = _nothing_fault(m, process, q, entry, write)
     if by_entry:

@@ -4,6 +4,7 @@ import numpy as np
 
 from perfmodel.constants import PAGES_PER_PMD, PMD_ORDER, Event
 from perfmodel.kernels._jit import inline_kernel, inner_kernel
+from perfmodel.kernels.clock import charge, hold_cluster
 from perfmodel.kernels.layout import (
     FOLIO_DIRTY,
     SLOT_COUNT,
@@ -12,12 +13,12 @@ from perfmodel.kernels.layout import (
     SLOT_ZSWAP,
     Cell,
 )
+from perfmodel.kernels.lru import bury, is_limited, leave_shadows
 from perfmodel.kernels.slots import (
     any_count,
     detail,
     free_slot,
     free_whole_cluster,
-    hold_cluster,
     is_whole,
 )
 
@@ -48,6 +49,8 @@ def new_folio(m, order, page):
 def drop_folio(m, folio):
     """A folio that is neither mapped nor cached dies."""
     m.state[Cell.FOLIOS_LEFT] += 1
+    if is_limited(m):
+        bury(m, folio)
     f = m.folios[folio]
     m.state[Cell.CHARGED_PAGES] -= 1 << np.int64(f["order"])
     f["cluster"] = m.state[Cell.FREE_FOLIO]
@@ -120,8 +123,12 @@ def enter_cache(m, folio, slot):
     order = np.int64(f["order"])
     if order == PMD_ORDER and is_whole(m, cluster):
         m.clusters[cluster]["value"] = folio
+        if is_limited(m):
+            m.cluster_shadows[cluster] = 0
         return
     row = detail(m, cluster)
+    if is_limited(m):
+        m.shadows[slot : slot + (1 << order)] = 0
     first = slot % PAGES_PER_PMD
     for part in range(1 << order):
         word = m.rows[row, first + part]
@@ -184,7 +191,7 @@ def put_slots(m, slot, size):
         cluster = slot // PAGES_PER_PMD
         first = slot % PAGES_PER_PMD
         part = min(size, PAGES_PER_PMD - first)
-        hold_cluster(m, part)
+        hold_cluster(m, cluster, part)
         if part == PAGES_PER_PMD and is_whole(m, cluster):
             _put_whole(m, cluster)
         else:
@@ -220,7 +227,7 @@ def put_huge(m, cluster, folio, leaves):
             try_free_cache(m, folio)
         return
     # The same for a cluster whose slots are alike, in a few lines: this is the fast path.
-    hold_cluster(m, np.int64(PAGES_PER_PMD))
+    hold_cluster(m, cluster, np.int64(PAGES_PER_PMD))
     c = m.clusters[cluster]
     count = np.int64(c["count"]) - 1
     c["count"] = count
@@ -270,6 +277,8 @@ def set_slot_flags(m, slot, size, flags):
 @inner_kernel
 def free_cached_folio(m, folio):
     """Reclaim drops a clean, unmapped folio from the swap cache."""
-    m.counts[Event.FREE_CACHED_FOLIO] += 1
+    charge(m, Event.FREE_CACHED_FOLIO, 1)
+    if is_limited(m):
+        leave_shadows(m, folio, folio_slot(m, folio), 1 << folio_order(m, folio))
     leave_cache(m, folio)
     drop_folio(m, folio)

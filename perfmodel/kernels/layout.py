@@ -17,8 +17,10 @@ from perfmodel.constants import (
     N_HOLDS,
     N_LOCKS,
     N_OBSERVED,
+    N_WAITS,
     PAGES_PER_PMD,
 )
+from perfmodel.kernels._jit import inline_kernel
 
 PMD = np.dtype(
     [
@@ -56,6 +58,17 @@ CLUSTER = np.dtype(
     align=True,
 )
 
+# What LRU lists need to know of a folio.
+LINK = np.dtype(
+    [
+        ("previous", np.int32),  # the one that is newer
+        ("next", np.int32),
+        ("place", np.int16),
+        ("flags", np.int16),
+    ],
+    align=True,
+)
+
 # Flags of PMD records and of PTE words alike.
 WRITABLE = 4
 DIRTY = 8
@@ -68,7 +81,9 @@ CARRIED = EXCLUSIVE | UFFD_WP | SOFT_DIRTY
 KIND_MASK = 3
 PROTECTION_SHIFT = 7
 PROTECTION_MASK = 3 << PROTECTION_SHIFT
-VALUE_SHIFT = 9
+# Accessed by a walk since reclaim looked last; only where there is a memory limit.
+YOUNG = 512
+VALUE_SHIFT = 10
 # Protection of pages; MIXED means that the words of the row say it.
 WRITABLE_PAGE = 0
 READ_ONLY_PAGE = 1
@@ -77,11 +92,17 @@ MIXED = 3
 # What the TLB may hold of a range.
 TRANSLATED_PAGES = 1
 TRANSLATED_LEAF = 2
+# In the same byte: the leaf is young.
+YOUNG_LEAF = 4
 # Flags of folios.
 FOLIO_DIRTY = 1
 FOLIO_LAZYFREE = 2
 FOLIO_READAHEAD = 4
 FOLIO_PARTIALLY_MAPPED = 8
+# Flags of links.
+LINK_ACTIVE = 1
+LINK_REFERENCED = 2
+LINK_WORKINGSET = 4
 # Flags of clusters.
 CLUSTER_ZERO = 1
 CLUSTER_ZSWAP = 2
@@ -122,18 +143,47 @@ class Cell(IntEnum):
     SLOT_READAHEAD_PREVIOUS = 14
     SLOT_READAHEAD_HITS = 15
     SLOT_READAHEAD_WINDOW = 16
-    WARM_UNTIL = 17  # entries below were brought in by a fault of this step
-    FAULTS_OF_STEP = 18
-    FLUSH_WANTED = 19
-    HINTS = 20  # next slot for each order, 10 cells
-    HEADS = 30  # of each list
+    FLUSH_WANTED = 17
+    ROWS_LEFT = 18  # in the pools
+    FOLIOS_LEFT = 19
+    HEADS = 30  # of each list of clusters
     TAILS = 54
-    LAST_TRANSLATION = 77  # what the TLB was asked for last, -1 if it forgot something since
-    ROWS_LEFT = 78  # in the pools
-    FOLIOS_LEFT = 79
-    PROCESS = 80  # PROCESS_CELLS for each process
+    CPUS = 78  # that run this step
+    CPU = 79  # the one that runs now; its own cells follow
+    NOW = 80  # its clock, picoseconds
+    WARM_UNTIL = 81  # entries below were brought in by a fault of this step
+    LAST_TRANSLATION = 82  # what its TLB was asked for last, -1 if it forgot something since
+    POSITION = 83  # how many of its accesses are done
+    READY = 84  # how many are known
+    TOTAL = 85  # how many there are
+    SPAN = 86  # 2 MiB range of the next one
+    TURN = 87  # and which one it is in the range
+    HINTS = 88  # next slot for each order, 10 cells
+    STOCK = 98  # pages charged in advance
+    # The memory cgroup; nothing of it is used where LIMIT is 0. Sizes in pages.
+    LIMIT = 100
+    USAGE = 101
+    YOUNG = 102  # what new entries get: YOUNG, or 0
+    NONRESIDENT_AGE = 103
+    ANON_COST = 104
+    ACTIVATED = 105  # ever, at a refault
+    FLUSHED_INACTIVE = 106  # as the statistics said when they were flushed last
+    FLUSHED_ACTIVE = 107
+    FLUSHED_ACTIVATED = 108
+    FLUSHED_AT = 109  # picoseconds
+    SNAPSHOT = 110  # FLUSHED_ACTIVATED at the end of the last reclaim
+    RECLAIMING = 111
+    OUT_OF_MEMORY = 112
+    SPLITS = 113  # of folios, ever
+    FLUSH_ALL = 114  # reclaim has taken translations away
+    TLB_GENERATION = 115  # what was translated in an earlier one is forgotten
+    PROCESS = 128  # PROCESS_CELLS for each process
 
 
+# What belongs to one CPU: the cells from NOW to the hints. Those of the one that runs stand there,
+# those of the others wait behind the processes.
+CPU_CELLS = Cell.STOCK + 1 - Cell.NOW
+MOST_CPUS = 64
 PROCESS_CELLS = 8
 ALIVE = 0
 SHIFT = 1
@@ -144,8 +194,19 @@ READAHEAD_HITS = 5
 TRACKED = 6  # its VMAs have lost VM_SOFTDIRTY: writes to clean entries fault
 MOST_PROCESSES = 8
 MOST_WINDOW = 32  # pages of readahead, 2**page_cluster
+CPU_BASE = Cell.PROCESS + PROCESS_CELLS * MOST_PROCESSES
+# Where a folio is: nowhere, on a list, or in a CPU's batch of those that go to the lists together.
+NOWHERE = 0
+INACTIVE = 1
+ACTIVE = 2
+BATCH = 3  # plus the CPU
+N_PLACES = BATCH + MOST_CPUS
+LRU_HEADS = CPU_BASE + CPU_CELLS * MOST_CPUS
+LRU_TAILS = LRU_HEADS + N_PLACES
+LRU_FOLIOS = LRU_TAILS + N_PLACES
+LRU_PAGES = LRU_FOLIOS + N_PLACES
 # Folios that one call has collected, and behind them those that a split has left.
-COLLECTED = Cell.PROCESS + PROCESS_CELLS * MOST_PROCESSES
+COLLECTED = LRU_PAGES + N_PLACES
 STATE_CELLS = COLLECTED + 2 * PAGES_PER_PMD
 
 # What the pools must hold before anything is done to one 2 MiB: a row for its table in each process
@@ -159,7 +220,24 @@ COUNTERS = N_EVENTS
 FALLBACKS = COUNTERS + N_COUNTERS
 OBSERVED = FALLBACKS + N_FALLBACKS
 HOLDS = OBSERVED + N_OBSERVED
-N_COUNTS = HOLDS + N_LOCKS * N_HOLDS
+WAITS = HOLDS + N_LOCKS * N_HOLDS
+N_COUNTS = WAITS + N_WAITS
+
+# A row of `Memory.locks`: which lock it is about, and its last holds in order of time.
+LOCK_SETS = 1024
+MOST_BOOKED = 16
+LOCK_NAME = 0
+LOCK_COUNT = 1
+LOCK_BEGINS = 2
+LOCK_ENDS = LOCK_BEGINS + MOST_BOOKED
+LOCK_OWNERS = LOCK_ENDS + MOST_BOOKED
+LOCK_COLUMNS = LOCK_OWNERS + MOST_BOOKED
+
+
+@inline_kernel
+def cpu_cell(cpu):
+    """First cell of a CPU that does not run now."""
+    return CPU_BASE + cpu * CPU_CELLS
 
 
 class Memory(NamedTuple):
@@ -172,10 +250,16 @@ class Memory(NamedTuple):
     folios : FOLIO records
     clusters : CLUSTER records, shape (clusters + 1,)
     rows : int64, shape (rows, 512), PTE tables and slot words
+    links : LINK records, one for each folio
+    shadows : int64, one for each slot: age x 2 + workingset + 1, or 0
+    cluster_shadows : int64, one for each cluster, where all its slots are alike
     state : int64, shape (STATE_CELLS,), by `Cell`, then processes, then collected folios
-    counts : int64, shape (N_COUNTS,), of one step: events, counters, fallbacks, observed, holds
+    prices : int64, shape (N_PRICES,), picoseconds: of events, then by `Delay`
+    counts : int64, shape (N_COUNTS,), of one step: events, counters, fallbacks, observed, holds,
+        and picoseconds waited
+    locks : int64, shape (LOCK_SETS, LOCK_COLUMNS)
     tlb_arrays, tlb_paths : int64, tables of `translation_layout`
-    tlb : int64, entries of the TLBs, aligned to 64 bytes
+    tlb : int64, shape (CPUs, entries), entries of the TLBs, rows aligned to 64 bytes
     """
 
     parameters: np.void
@@ -183,8 +267,13 @@ class Memory(NamedTuple):
     folios: np.ndarray
     clusters: np.ndarray
     rows: np.ndarray
+    links: np.ndarray
+    shadows: np.ndarray
+    cluster_shadows: np.ndarray
     state: np.ndarray
+    prices: np.ndarray
     counts: np.ndarray
+    locks: np.ndarray
     tlb_arrays: np.ndarray
     tlb_paths: np.ndarray
     tlb: np.ndarray

@@ -11,8 +11,9 @@ from perfmodel.constants import (
     RegionState,
 )
 from perfmodel.kernels._jit import inner_kernel
+from perfmodel.kernels.clock import charge, hold_pmd, hold_table
 from perfmodel.kernels.layout import OBSERVED, UNMAPPED_PAGE
-from perfmodel.kernels.slots import cached_folio, hold_pmd, hold_table
+from perfmodel.kernels.slots import cached_folio
 from perfmodel.kernels.swap_cache import classify
 from perfmodel.kernels.tables import (
     page_protection,
@@ -31,7 +32,7 @@ def mincore_chunk(m, process, span, first, end):
     kind = pmd_kind(m, q)
     if kind == RegionState.NONE:
         return
-    m.counts[Event.VISIT_PMD] += 1
+    charge(m, Event.VISIT_PMD, 1)
     resident = 0
     if kind == RegionState.PMD_SWAP:
         slot = pmd_value(m, q) * PAGES_PER_PMD
@@ -39,18 +40,18 @@ def mincore_chunk(m, process, span, first, end):
         if found == CacheClass.HUGE:
             resident = end - first
         elif found == CacheClass.SPLIT:
-            m.counts[Event.LOOKUP_SLOT] += end - first
+            charge(m, Event.LOOKUP_SLOT, end - first)
             for entry in range(first, end):
                 if cached_folio(m, slot + entry) >= 0:
                     resident += 1
     elif kind == RegionState.PTE_TABLE:
-        m.counts[Event.VISIT_PTE] += end - first
-        hold_table(m, end - first)
+        charge(m, Event.VISIT_PTE, end - first)
+        hold_table(m, q, end - first)
         row = pmd_value(m, q)
         for entry in range(first, end):
             word = m.rows[row, entry]
             if word_kind(word) == PteKind.SWAP:
-                m.counts[Event.LOOKUP_SLOT] += 1
+                charge(m, Event.LOOKUP_SLOT, 1)
                 if cached_folio(m, word_value(word)) >= 0:
                     resident += 1
             elif word_kind(word) != PteKind.NONE:
@@ -67,13 +68,13 @@ def pagemap_chunk(m, process, span, first, end):
     kind = pmd_kind(m, q)
     for entry in range(first, end):
         if page_protection(m, q, entry) != UNMAPPED_PAGE:
-            m.counts[Event.REPORT_PAGE] += 1
+            charge(m, Event.REPORT_PAGE, 1)
     if kind == RegionState.NONE:
         return
-    m.counts[Event.VISIT_PMD] += 1
+    charge(m, Event.VISIT_PMD, 1)
     if kind == RegionState.PTE_TABLE:
-        m.counts[Event.VISIT_PTE] += end - first
-        hold_table(m, end - first)
+        charge(m, Event.VISIT_PTE, end - first)
+        hold_table(m, q, end - first)
         row = pmd_value(m, q)
         for entry in range(first, end):
             word = m.rows[row, entry]
@@ -82,7 +83,7 @@ def pagemap_chunk(m, process, span, first, end):
             elif word_kind(word) != PteKind.NONE:
                 m.counts[OBSERVED + Observed.PAGEMAP_PRESENT_PAGES] += 1
         return
-    hold_pmd(m, np.int64(1))
+    hold_pmd(m, q, np.int64(1))
     if kind == RegionState.PMD_SWAP:
         m.counts[OBSERVED + Observed.PAGEMAP_SWAPPED_PAGES] += end - first
     else:
@@ -96,22 +97,22 @@ def smaps_chunk(m, process, span, first, end):
     kind = pmd_kind(m, q)
     if kind == RegionState.NONE:
         return
-    m.counts[Event.VISIT_PMD] += 1
+    charge(m, Event.VISIT_PMD, 1)
     if kind == RegionState.PTE_TABLE:
-        m.counts[Event.VISIT_PTE] += end - first
-        hold_table(m, end - first)
+        charge(m, Event.VISIT_PTE, end - first)
+        hold_table(m, q, end - first)
         row = pmd_value(m, q)
         for entry in range(first, end):
             kind = word_kind(m.rows[row, entry])
             if kind == PteKind.SWAP:
-                m.counts[Event.LOOKUP_SLOT] += 1
+                charge(m, Event.LOOKUP_SLOT, 1)
                 m.counts[OBSERVED + Observed.SMAPS_SWAP_PAGES] += 1
             elif kind == PteKind.PRESENT:
                 m.counts[OBSERVED + Observed.SMAPS_RSS_PAGES] += 1
         return
-    hold_pmd(m, np.int64(1))
+    hold_pmd(m, q, np.int64(1))
     if kind == RegionState.PMD_SWAP:
-        m.counts[Event.LOOKUP_SLOT] += 1
+        charge(m, Event.LOOKUP_SLOT, 1)
         m.counts[OBSERVED + Observed.SMAPS_SWAP_PAGES] += end - first
     elif kind == RegionState.PMD_MAPPED:
         m.counts[OBSERVED + Observed.SMAPS_RSS_PAGES] += end - first

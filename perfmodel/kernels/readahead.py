@@ -26,6 +26,8 @@ from perfmodel.kernels.layout import (
     SLOT_ZSWAP,
     Cell,
 )
+from perfmodel.kernels.lru import admit, is_limited, shadow_of
+from perfmodel.kernels.pressure import charge_memory
 from perfmodel.kernels.slots import detail, slot_word
 from perfmodel.kernels.swap_io import read_folio
 from perfmodel.kernels.tables import (
@@ -52,9 +54,13 @@ def read_into_cache(m, slot, page, previous):
     request on an asynchronous device. Returns the slot if this one came from the device, else
     `previous`.
     """
+    charge_memory(m, np.int64(1))
     flags = slot_word(m, slot) & (SLOT_ZERO | SLOT_ZSWAP)
+    shadow = shadow_of(m, slot)
     folio = new_folio(m, np.int64(0), page)
     enter_cache(m, folio, slot)
+    if is_limited(m):
+        admit(m, folio, shadow)
     merged = m.parameters["synchronous"] == 0 and slot == previous + 1
     read_folio(m, np.int64(0), flags, np.int64(0) if merged else np.int64(1))
     if flags & SLOT_ZERO:

@@ -13,6 +13,7 @@ from perfmodel.constants import (
     SwapEntryLevel,
 )
 from perfmodel.kernels._jit import inline_kernel, inner_kernel
+from perfmodel.kernels.clock import charge, hold_cluster, hold_pmd, hold_table
 from perfmodel.kernels.folios import (
     add_mappings,
     clear_flag,
@@ -41,15 +42,13 @@ from perfmodel.kernels.layout import (
     VALUE_SHIFT,
     Cell,
 )
+from perfmodel.kernels.lru import is_limited, replace
 from perfmodel.kernels.slots import (
     add_counts,
     allocate_slots,
     allocation_failure,
     detail,
     free_slot,
-    hold_cluster,
-    hold_pmd,
-    hold_table,
 )
 from perfmodel.kernels.swap_io import count_order, write_folio
 from perfmodel.kernels.tables import (
@@ -126,7 +125,8 @@ def split_folio(m, folio):
     """
     order = folio_order(m, folio)
     pages = 1 << order
-    m.counts[Event.SPLIT_FOLIO_PAGE] += pages
+    m.state[Cell.SPLITS] += 1
+    charge(m, Event.SPLIT_FOLIO_PAGE, pages)
     if order > 1 and not has_flag(m, folio, np.int64(FOLIO_PARTIALLY_MAPPED)):
         _notice_ptes(m, folio, order)
     count_order(m, np.int64(OrderCounter.SPLIT.value), order)
@@ -141,6 +141,8 @@ def split_folio(m, folio):
     lazyfree = has_flag(m, folio, np.int64(FOLIO_LAZYFREE))
     for part in range(pages):
         piece = new_folio(m, np.int64(0), first + part)
+        if is_limited(m):
+            replace(m, folio, piece)
         if dirty:
             set_flag(m, piece, np.int64(FOLIO_DIRTY))
         if lazyfree:
@@ -177,12 +179,14 @@ def _swap_pmd(m, q, folio, slot):
     flags = pmd_flags(m, q)
     if flags & DIRTY:
         set_flag(m, folio, np.int64(FOLIO_DIRTY))
+    if m.state[Cell.RECLAIMING] == 1:
+        m.state[Cell.FLUSH_ALL] = 1
     forget_leaf(m, q)
     set_pmd(m, q, np.int64(RegionState.PMD_SWAP.value), flags & CARRIED, slot // PAGES_PER_PMD)
     add_counts(m, slot, np.int64(PAGES_PER_PMD))
-    hold_cluster(m, np.int64(PAGES_PER_PMD))
-    hold_pmd(m, np.int64(1))
-    m.counts[Event.SET_PMD_SWAP_ENTRY] += 1
+    hold_cluster(m, slot // PAGES_PER_PMD, np.int64(PAGES_PER_PMD))
+    hold_pmd(m, q, np.int64(1))
+    charge(m, Event.SET_PMD_SWAP_ENTRY, 1)
     m.counts[COUNTERS + Counter.THP_SWPOUT_PMD] += 1
     add_mappings(m, folio, np.int64(-1))
 
@@ -210,16 +214,19 @@ def _swap_ptes(m, q, entry, folio, slot):
         add_counts(m, slot + part, np.int64(1))
         changed += 1
     if m.parameters["batched_unmap"] == 1:
-        m.counts[Event.UNMAP_BATCH] += 1
-        m.counts[Event.UNMAP_BATCHED_PTE] += changed
-        hold_cluster(m, changed)
+        charge(m, Event.UNMAP_BATCH, 1)
+        charge(m, Event.UNMAP_BATCHED_PTE, changed)
+        hold_cluster(m, slot // PAGES_PER_PMD, changed)
     else:
-        m.counts[Event.UNMAP_PTE] += changed
+        charge(m, Event.UNMAP_PTE, changed)
         for _ in range(changed):
-            hold_cluster(m, np.int64(1))
-    hold_table(m, changed)
+            hold_cluster(m, slot // PAGES_PER_PMD, np.int64(1))
+    hold_table(m, q, changed)
     add_mappings(m, folio, -changed)
-    forget_table(m, q)
+    if m.state[Cell.RECLAIMING] == 1:
+        m.state[Cell.FLUSH_ALL] = 1
+    else:
+        forget_table(m, q)
 
 
 @inline_kernel
@@ -279,7 +286,7 @@ def _drop_lazyfree(m, folio):
             row = pmd_value(m, q)
             entry = number % PAGES_PER_PMD
             m.rows[row, entry] = keep_protection(m.rows[row, entry], np.int64(PteKind.NONE.value))
-            m.counts[Event.UNMAP_PTE] += 1
+            charge(m, Event.UNMAP_PTE, 1)
             forget_table(m, q)
     m.folios[folio]["mapcount"] = 0
     drop_folio(m, folio)
@@ -297,8 +304,8 @@ def _write_or_free(m, folio):
 @inner_kernel
 def _swap_out_page(m, folio):
     """Swap out a folio of order 0 that is not cached; it stays if there is no slot."""
-    m.counts[Event.SWAPOUT_FOLIO] += 1
-    m.counts[Event.SWAPOUT_PAGE] += 1
+    charge(m, Event.SWAPOUT_FOLIO, 1)
+    charge(m, Event.SWAPOUT_PAGE, 1)
     slot = allocate_slots(m, np.int64(0))
     if slot < 0:
         return
@@ -323,8 +330,8 @@ def swap_out(m, folio):
             split_folio(m, folio)
             _swap_out_pieces(m, np.int64(1) << order)
             return
-        m.counts[Event.SWAPOUT_FOLIO] += 1
-        m.counts[Event.SWAPOUT_PAGE] += 1 << order
+        charge(m, Event.SWAPOUT_FOLIO, 1)
+        charge(m, Event.SWAPOUT_PAGE, 1 << order)
         slot = allocate_slots(m, order)
         if slot < 0:
             if order == PMD_ORDER:

@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from perfmodel.constants import N_HOLDS, PAGES_PER_PMD, PMD_ORDER, Event, Fallback, Hold, Lock
+from perfmodel.constants import PAGES_PER_PMD, PMD_ORDER, Event, Fallback
 from perfmodel.kernels._jit import inline_kernel, inner_kernel
+from perfmodel.kernels.clock import charge, hold_cluster
 from perfmodel.kernels.layout import (
     CLUSTER_DETAILED,
-    HOLDS,
     LIST_FRAG,
     LIST_FREE,
     LIST_FULL,
@@ -23,34 +23,7 @@ from perfmodel.kernels.layout import (
     SPARE_ROWS,
     Cell,
 )
-
-
-@inline_kernel
-def hold_lock(m, lock, length):
-    """Count one hold of a lock. Allocates: no. Mutates: counts."""
-    base = HOLDS + lock * N_HOLDS
-    m.counts[base + Hold.COUNT] += 1
-    m.counts[base + Hold.TOTAL] += length
-    if m.counts[base + Hold.LONGEST] < length:
-        m.counts[base + Hold.LONGEST] = length
-
-
-@inline_kernel
-def hold_cluster(m, length):
-    """Count one hold of a cluster lock."""
-    hold_lock(m, np.int64(Lock.CLUSTER.value), length)
-
-
-@inline_kernel
-def hold_pmd(m, length):
-    """Count one hold of a PMD lock."""
-    hold_lock(m, np.int64(Lock.PMD.value), length)
-
-
-@inline_kernel
-def hold_table(m, length):
-    """Count one hold of a PTE table's lock."""
-    hold_lock(m, np.int64(Lock.PTE_TABLE.value), length)
+from perfmodel.kernels.lru import is_limited
 
 
 @inner_kernel
@@ -147,6 +120,10 @@ def detail(m, cluster):
         word |= (np.int64(c["value"]) + 1) << SLOT_FOLIO_SHIFT
     for offset in range(PAGES_PER_PMD):
         m.rows[row, offset] = word
+    if is_limited(m):
+        for offset in range(PAGES_PER_PMD):
+            m.shadows[cluster * PAGES_PER_PMD + offset] = m.cluster_shadows[cluster]
+        m.cluster_shadows[cluster] = 0
     c["flags"] = CLUSTER_DETAILED
     c["value"] = row
     return row
@@ -190,7 +167,7 @@ def _scan(m, cluster, offset, order):
             m.state[Cell.USED_SLOTS] += size
             if used + size < PAGES_PER_PMD and offset + size <= PAGES_PER_PMD:
                 hint = cluster * PAGES_PER_PMD + offset
-            hold_cluster(m, size)
+            hold_cluster(m, cluster, size)
             found += cluster * PAGES_PER_PMD
     m.state[Cell.HINTS + order] = hint
     _place(m, cluster)
@@ -332,8 +309,10 @@ def free_slot(m, slot):
     row = detail(m, cluster)
     word = m.rows[row, slot % PAGES_PER_PMD]
     if word & (SLOT_ZERO | SLOT_ZSWAP | SLOT_NEIGHBOUR) == 0:
-        m.counts[Event.FREE_SLOT] += 1
+        charge(m, Event.FREE_SLOT, 1)
     m.rows[row, slot % PAGES_PER_PMD] = 0
+    if is_limited(m):
+        m.shadows[slot] = 0
     c = m.clusters[cluster]
     c["used"] = np.int64(c["used"]) - 1
     m.state[Cell.USED_SLOTS] -= 1
@@ -354,8 +333,10 @@ def free_whole_cluster(m, cluster):
     """Free all 512 slots of a cluster whose slots are alike."""
     c = m.clusters[cluster]
     if np.int64(c["flags"]) == 0:
-        m.counts[Event.FREE_SLOT] += PAGES_PER_PMD
+        charge(m, Event.FREE_SLOT, PAGES_PER_PMD)
     c["used"] = 0
+    if is_limited(m):
+        m.cluster_shadows[cluster] = 0
     m.state[Cell.USED_SLOTS] -= PAGES_PER_PMD
     _make_free(m, cluster)
 

@@ -12,6 +12,7 @@ from perfmodel.constants import (
     RegionState,
 )
 from perfmodel.kernels._jit import inner_kernel
+from perfmodel.kernels.clock import charge, hold_cluster, hold_pmd, hold_table
 from perfmodel.kernels.folios import add_mappings, folio_order
 from perfmodel.kernels.layout import (
     ALIVE,
@@ -30,12 +31,11 @@ from perfmodel.kernels.layout import (
     WRITABLE_PAGE,
     Cell,
 )
+from perfmodel.kernels.lru import force_charge_table, uncharge_table
+from perfmodel.kernels.pressure import charge_memory
 from perfmodel.kernels.reclaim import split_folio
 from perfmodel.kernels.slots import (
     add_counts,
-    hold_cluster,
-    hold_pmd,
-    hold_table,
     runs_short,
     slot_word,
     take_row,
@@ -81,6 +81,11 @@ def fork(m, parent):
         q = pmd_number(m, parent, span)
         copy = pmd_number(m, child, span)
         kind = pmd_kind(m, q)
+        if kind == RegionState.PTE_TABLE or (
+            kind != RegionState.NONE and m.parameters["lazy_page_table_deposit"] == 0
+        ):
+            charge_memory(m, np.int64(1))
+            kind = pmd_kind(m, q)
         m.pmds[copy]["protection"] = np.int64(m.pmds[q]["protection"])
         m.pmds[copy]["translated"] = 0
         if kind == RegionState.NONE:
@@ -88,24 +93,24 @@ def fork(m, parent):
             if has_row(m, q):
                 _copy_row(m, q, copy)
             continue
-        m.counts[Event.VISIT_PMD] += 1
+        charge(m, Event.VISIT_PMD, 1)
         if kind == RegionState.PTE_TABLE:
             _copy_row(m, q, copy)
             m.pmds[copy]["kind"] = kind
             m.pmds[copy]["flags"] = 0
-            m.counts[Event.PAGE_TABLE_ALLOCATION] += 1
+            charge(m, Event.PAGE_TABLE_ALLOCATION, 1)
             _share_entries(m, q, copy)
             continue
         if m.parameters["lazy_page_table_deposit"] == 0:
-            m.counts[Event.PAGE_TABLE_ALLOCATION] += 1
+            charge(m, Event.PAGE_TABLE_ALLOCATION, 1)
         flags = pmd_flags(m, q)
         value = pmd_value(m, q)
         set_pmd(m, copy, kind, flags & _SHARED, value)
         if kind == RegionState.PMD_ZERO:
-            m.counts[Event.SET_PTE] += 1
+            charge(m, Event.SET_PTE, 1)
             continue
-        m.counts[Event.SET_PTE] += 2
-        hold_pmd(m, np.int64(1))
+        charge(m, Event.SET_PTE, 2)
+        hold_pmd(m, q, np.int64(1))
         # The parent's userfaultfd keeps its bit.
         m.pmds[q]["flags"] = flags & ~(EXCLUSIVE | WRITABLE)
         if kind == RegionState.PMD_MAPPED:
@@ -114,9 +119,9 @@ def fork(m, parent):
             m.state[Cell.FLUSH_WANTED] = 1
         else:
             add_counts(m, value * PAGES_PER_PMD, np.int64(PAGES_PER_PMD))
-            m.counts[Event.DUPLICATE_CALL] += 1
-            m.counts[Event.DUPLICATE_SLOT] += PAGES_PER_PMD
-            hold_cluster(m, np.int64(PAGES_PER_PMD))
+            charge(m, Event.DUPLICATE_CALL, 1)
+            charge(m, Event.DUPLICATE_SLOT, PAGES_PER_PMD)
+            hold_cluster(m, value, np.int64(PAGES_PER_PMD))
     return child
 
 
@@ -134,8 +139,8 @@ def _share_entries(m, q, copy):
     """Each entry of a table is named by two processes from now on, and exclusive to none."""
     row = pmd_value(m, q)
     other = pmd_value(m, copy)
-    m.counts[Event.VISIT_PTE] += PAGES_PER_PMD
-    hold_table(m, np.int64(PAGES_PER_PMD))
+    charge(m, Event.VISIT_PTE, PAGES_PER_PMD)
+    hold_table(m, q, np.int64(PAGES_PER_PMD))
     present = False
     for entry in range(PAGES_PER_PMD):
         word = m.rows[row, entry]
@@ -144,21 +149,21 @@ def _share_entries(m, q, copy):
             continue
         m.rows[other, entry] = word & _SHARED
         if kind == PteKind.ZERO:
-            m.counts[Event.SET_PTE] += 1
+            charge(m, Event.SET_PTE, 1)
             continue
         m.rows[row, entry] = word & ~(EXCLUSIVE | WRITABLE)
         if kind == PteKind.PRESENT:
             add_mappings(m, word_folio(word), np.int64(1))
-            m.counts[Event.SET_PTE] += 2
+            charge(m, Event.SET_PTE, 2)
             present = True
         else:
             add_counts(m, word_value(word), np.int64(1))
-            m.counts[Event.DUPLICATE_CALL] += 1
-            m.counts[Event.DUPLICATE_SLOT] += 1
-            hold_cluster(m, np.int64(1))
-            m.counts[Event.SET_PTE] += 1
+            charge(m, Event.DUPLICATE_CALL, 1)
+            charge(m, Event.DUPLICATE_SLOT, 1)
+            hold_cluster(m, word_value(word) // PAGES_PER_PMD, np.int64(1))
+            charge(m, Event.SET_PTE, 1)
             if word & EXCLUSIVE:
-                m.counts[Event.SET_PTE] += 1
+                charge(m, Event.SET_PTE, 1)
     if present:
         forget_table(m, q)
         m.state[Cell.FLUSH_WANTED] = 1
@@ -183,13 +188,13 @@ def protect_chunk(m, process, span, first, end, protection):
         if np.int64(m.pmds[q]["protection"]) == protection:
             return
         if kind != RegionState.NONE:
-            m.counts[Event.VISIT_PMD] += 1
+            charge(m, Event.VISIT_PMD, 1)
         if first == 0 and end == PAGES_PER_PMD:
             m.pmds[q]["protection"] = protection
             if kind == RegionState.PMD_MAPPED:
                 m.pmds[q]["flags"] = _protected_flags(pmd_flags(m, q), protection)
-                m.counts[Event.SET_PTE] += 1
-                hold_pmd(m, np.int64(1))
+                charge(m, Event.SET_PTE, 1)
+                hold_pmd(m, q, np.int64(1))
                 forget_leaf(m, q)
                 m.state[Cell.FLUSH_WANTED] = 1
             return
@@ -206,14 +211,14 @@ def protect_chunk(m, process, span, first, end, protection):
         word = (word & ~PROTECTION_MASK) | (protection << PROTECTION_SHIFT)
         if word_kind(word) == PteKind.PRESENT:
             word = _protected_flags(word, protection)
-            m.counts[Event.SET_PTE] += 1
+            charge(m, Event.SET_PTE, 1)
             changed = True
         m.rows[row, entry] = word
     if table and visited > 0:
         if kind == RegionState.PTE_TABLE:
-            m.counts[Event.VISIT_PMD] += 1
-        m.counts[Event.VISIT_PTE] += visited
-        hold_table(m, visited)
+            charge(m, Event.VISIT_PMD, 1)
+        charge(m, Event.VISIT_PTE, visited)
+        hold_table(m, q, visited)
     if changed:
         forget_table(m, q)
         m.state[Cell.FLUSH_WANTED] = 1
@@ -241,21 +246,21 @@ def write_protect_chunk(m, process, span, first, end):
     kind = pmd_kind(m, q)
     if kind == RegionState.NONE:
         return
-    m.counts[Event.VISIT_PMD] += 1
+    charge(m, Event.VISIT_PMD, 1)
     if kind != RegionState.PTE_TABLE:
         if first == 0 and end == PAGES_PER_PMD:
             if kind == RegionState.PMD_ZERO:
                 return
             m.pmds[q]["flags"] = (pmd_flags(m, q) | UFFD_WP) & ~WRITABLE
-            m.counts[Event.SET_PTE] += 1
-            hold_pmd(m, np.int64(1))
+            charge(m, Event.SET_PTE, 1)
+            hold_pmd(m, q, np.int64(1))
             if kind == RegionState.PMD_MAPPED:
                 forget_leaf(m, q)
                 m.state[Cell.FLUSH_WANTED] = 1
             return
         _split_leaf(m, q)
-    m.counts[Event.VISIT_PTE] += end - first
-    hold_table(m, end - first)
+    charge(m, Event.VISIT_PTE, end - first)
+    hold_table(m, q, end - first)
     row = pmd_value(m, q)
     changed = False
     for entry in range(first, end):
@@ -263,7 +268,7 @@ def write_protect_chunk(m, process, span, first, end):
         kind = word_kind(word)
         if kind == PteKind.PRESENT or kind == PteKind.SWAP:
             m.rows[row, entry] = (word | UFFD_WP) & ~WRITABLE
-            m.counts[Event.SET_PTE] += 1
+            charge(m, Event.SET_PTE, 1)
             changed = changed or kind == PteKind.PRESENT
     if changed:
         forget_table(m, q)
@@ -277,21 +282,21 @@ def clear_soft_dirty_chunk(m, process, span, first, end):
     kind = pmd_kind(m, q)
     if kind == RegionState.NONE:
         return
-    m.counts[Event.VISIT_PMD] += 1
+    charge(m, Event.VISIT_PMD, 1)
     if kind != RegionState.PTE_TABLE:
         m.pmds[q]["flags"] = pmd_flags(m, q) & _CLEARED
-        m.counts[Event.SET_PTE] += 1
-        hold_pmd(m, np.int64(1))
+        charge(m, Event.SET_PTE, 1)
+        hold_pmd(m, q, np.int64(1))
         forget_leaf(m, q)
         return
-    m.counts[Event.VISIT_PTE] += end - first
-    hold_table(m, end - first)
+    charge(m, Event.VISIT_PTE, end - first)
+    hold_table(m, q, end - first)
     row = pmd_value(m, q)
     for entry in range(first, end):
         word = m.rows[row, entry]
         if word_kind(word) != PteKind.NONE:
             m.rows[row, entry] = word & _CLEARED
-            m.counts[Event.SET_PTE] += 1
+            charge(m, Event.SET_PTE, 1)
     forget_table(m, q)
 
 
@@ -312,14 +317,14 @@ def _move_same_shift(m, process, by_call):
         kind = pmd_kind(m, q)
         if kind == RegionState.NONE:
             continue
-        m.counts[Event.VISIT_PMD] += 1
+        charge(m, Event.VISIT_PMD, 1)
         if kind == RegionState.PTE_TABLE and (by_call == 0 or not _in_region(m, process, span)):
             _count_moved_entries(m, q, by_call)
         else:
-            m.counts[Event.MOVE_PMD] += 1
-            hold_pmd(m, np.int64(1))
+            charge(m, Event.MOVE_PMD, 1)
+            hold_pmd(m, q, np.int64(1))
             if by_call == 0:
-                hold_pmd(m, np.int64(1))
+                hold_pmd(m, q, np.int64(1))
         if kind == RegionState.PMD_MAPPED or kind == RegionState.PMD_SWAP:
             m.pmds[q]["flags"] = pmd_flags(m, q) | SOFT_DIRTY
         if kind == RegionState.PMD_MAPPED or kind == RegionState.PMD_ZERO:
@@ -355,13 +360,13 @@ def _count_moved_entries(m, q, by_call):
         if kind == PteKind.NONE:
             continue
         moved = True
-        m.counts[Event.VISIT_PTE] += 1
-        m.counts[Event.SET_PTE] += 2
+        charge(m, Event.VISIT_PTE, 1)
+        charge(m, Event.SET_PTE, 2)
         if kind != PteKind.SWAP:
             m.state[Cell.FLUSH_WANTED] = 1
         m.rows[row, entry] = _moved_word(m, word, by_call)
     if moved:
-        m.counts[Event.PAGE_TABLE_ALLOCATION] += 1
+        charge(m, Event.PAGE_TABLE_ALLOCATION, 1)
     else:
         drop_table(m, q)
 
@@ -374,7 +379,7 @@ def _moved_word(m, word, by_call):
         word |= SOFT_DIRTY
     if by_call == 0:
         if kind == PteKind.SWAP:
-            m.counts[Event.LOOKUP_SLOT] += 1
+            charge(m, Event.LOOKUP_SLOT, 1)
         elif kind == PteKind.PRESENT:
             protection = (word & PROTECTION_MASK) >> PROTECTION_SHIFT
             word = _protected_flags(word, protection)
@@ -393,7 +398,7 @@ def _move_to_shift(m, process, new_shift, by_call):
             return
         q = pmd_number(m, process, span)
         if pmd_kind(m, q) != RegionState.NONE:
-            m.counts[Event.VISIT_PMD] += 1
+            charge(m, Event.VISIT_PMD, 1)
         if pmd_kind(m, q) == RegionState.PTE_TABLE:
             forget_table(m, q)
         if not has_row(m, q):
@@ -407,8 +412,8 @@ def _move_to_shift(m, process, new_shift, by_call):
         to = pmd_number(m, process, target // PAGES_PER_PMD)
         word = m.rows[from_row, source % PAGES_PER_PMD]
         if word_kind(word) != PteKind.NONE:
-            m.counts[Event.VISIT_PTE] += 1
-            m.counts[Event.SET_PTE] += 2
+            charge(m, Event.VISIT_PTE, 1)
+            charge(m, Event.SET_PTE, 2)
             if word_kind(word) != PteKind.SWAP:
                 m.state[Cell.FLUSH_WANTED] = 1
             word = _moved_word(m, word, by_call)
@@ -418,13 +423,16 @@ def _move_to_shift(m, process, new_shift, by_call):
     for span in range(ranges):
         q = pmd_number(m, process, span)
         row = pmd_value(m, q)
+        if pmd_kind(m, q) == RegionState.PTE_TABLE:
+            uncharge_table(m)
         m.pmds[q]["kind"] = RegionState.NONE
         m.pmds[q]["flags"] = 0
         m.pmds[q]["protection"] = 3  # MIXED
         for entry in range(PAGES_PER_PMD):
             if word_kind(m.rows[row, entry]) != PteKind.NONE:
                 m.pmds[q]["kind"] = RegionState.PTE_TABLE
-                m.counts[Event.PAGE_TABLE_ALLOCATION] += 1
+                charge(m, Event.PAGE_TABLE_ALLOCATION, 1)
+                force_charge_table(m)
                 break
         if pmd_kind(m, q) == RegionState.NONE:
             drop_table(m, q)
@@ -480,7 +488,7 @@ def move(m, process, new_shift):
             if found == CacheClass.SPLIT:
                 split_swap_entry(m, q, np.int64(Fallback.SPLIT_CACHE.value))
             elif found == CacheClass.HUGE:
-                hold_cluster(m, np.int64(1))
+                hold_cluster(m, pmd_value(m, q), np.int64(1))
         elif kind != RegionState.NONE and kind != RegionState.PTE_TABLE and not aligned:
             _split_leaf(m, q)
         if pmd_kind(m, q) == RegionState.PTE_TABLE:

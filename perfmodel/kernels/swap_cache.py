@@ -13,6 +13,7 @@ from perfmodel.constants import (
     OrderCounter,
 )
 from perfmodel.kernels._jit import inline_kernel
+from perfmodel.kernels.clock import charge, hold_cluster
 from perfmodel.kernels.folios import enter_cache, folio_order, new_folio
 from perfmodel.kernels.layout import (
     CLUSTER_ZSWAP,
@@ -21,8 +22,10 @@ from perfmodel.kernels.layout import (
     SLOT_ZSWAP,
     Cell,
 )
+from perfmodel.kernels.lru import admit, is_limited, shadow_of
+from perfmodel.kernels.pressure import charge_memory
 from perfmodel.kernels.random import uniform_32
-from perfmodel.kernels.slots import hold_cluster, is_whole
+from perfmodel.kernels.slots import is_whole
 from perfmodel.kernels.swap_io import count_order, read_folio
 
 # Random streams of the two refusals; a scenario has at most as many steps.
@@ -39,19 +42,19 @@ def classify(m, cluster):
     """
     if is_whole(m, cluster):
         if np.int64(m.clusters[cluster]["value"]) >= 0:
-            m.counts[Event.CLASSIFY_SLOT] += 1
+            charge(m, Event.CLASSIFY_SLOT, 1)
             return np.int64(CacheClass.HUGE.value)
-        m.counts[Event.CLASSIFY_SLOT] += PAGES_PER_PMD
+        charge(m, Event.CLASSIFY_SLOT, PAGES_PER_PMD)
         return np.int64(CacheClass.EMPTY.value)
     row = np.int64(m.clusters[cluster]["value"])
     for offset in range(PAGES_PER_PMD):
         folio = (m.rows[row, offset] >> SLOT_FOLIO_SHIFT) - 1
         if folio >= 0:
-            m.counts[Event.CLASSIFY_SLOT] += offset + 1
+            charge(m, Event.CLASSIFY_SLOT, offset + 1)
             if offset == 0 and folio_order(m, folio) == PMD_ORDER:
                 return np.int64(CacheClass.HUGE.value)
             return np.int64(CacheClass.SPLIT.value)
-    m.counts[Event.CLASSIFY_SLOT] += PAGES_PER_PMD
+    charge(m, Event.CLASSIFY_SLOT, PAGES_PER_PMD)
     return np.int64(CacheClass.EMPTY.value)
 
 
@@ -95,25 +98,31 @@ def try_huge_read(m, q, cluster, page):
         no_page = m.parameters["order9_failure_threshold"]
         no_charge = m.parameters["charge_failure_threshold"]
         if no_page > 0 and uniform_32(seed, step, q) < no_page:
-            m.counts[Event.ORDER9_ALLOCATION_FAILURE] += 1
+            charge(m, Event.ORDER9_ALLOCATION_FAILURE, 1)
             reason = np.int64(Fallback.NO_ORDER9_PAGE.value)
-        elif no_charge > 0 and uniform_32(seed, step + _CHARGE_STREAM, q) < no_charge:
-            m.counts[Event.ORDER9_ALLOCATION_FAILURE] += 1
+        elif (
+            no_charge > 0 and uniform_32(seed, step + _CHARGE_STREAM, q) < no_charge
+        ) or not charge_memory(m, np.int64(PAGES_PER_PMD)):
+            charge(m, Event.ORDER9_ALLOCATION_FAILURE, 1)
             count_order(m, np.int64(OrderCounter.SWPIN_FALLBACK_CHARGE.value), np.int64(PMD_ORDER))
             reason = np.int64(Fallback.CHARGE_REFUSED.value)
         elif any_zswap:
+            m.state[Cell.USAGE] -= PAGES_PER_PMD if is_limited(m) else 0
             # Found out only when the folio is in the cache: paid for and thrown away.
-            m.counts[Event.SWAPIN_FOLIO] += 1
-            m.counts[Event.SWAPIN_LARGE_FOLIO] += 1
-            m.counts[Event.SWAPIN_PAGE] += PAGES_PER_PMD
-            hold_cluster(m, np.int64(PAGES_PER_PMD))
-            hold_cluster(m, np.int64(PAGES_PER_PMD))
+            charge(m, Event.SWAPIN_FOLIO, 1)
+            charge(m, Event.SWAPIN_LARGE_FOLIO, 1)
+            charge(m, Event.SWAPIN_PAGE, PAGES_PER_PMD)
+            hold_cluster(m, cluster, np.int64(PAGES_PER_PMD))
+            hold_cluster(m, cluster, np.int64(PAGES_PER_PMD))
             reason = np.int64(Fallback.ZSWAP.value)
     if reason != NO_FALLBACK:
         count_order(m, np.int64(OrderCounter.SWPIN_FALLBACK.value), np.int64(PMD_ORDER))
         return reason
     folio = new_folio(m, np.int64(PMD_ORDER), page)
+    shadow = shadow_of(m, cluster * PAGES_PER_PMD)
     enter_cache(m, folio, cluster * PAGES_PER_PMD)
-    hold_cluster(m, np.int64(PAGES_PER_PMD))
+    if is_limited(m):
+        admit(m, folio, shadow)
+    hold_cluster(m, cluster, np.int64(PAGES_PER_PMD))
     read_folio(m, np.int64(PMD_ORDER), first_flags, np.int64(1))
     return reason

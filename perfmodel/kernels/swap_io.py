@@ -13,6 +13,7 @@ from perfmodel.constants import (
     Zswap,
 )
 from perfmodel.kernels._jit import inline_kernel, inner_kernel
+from perfmodel.kernels.clock import charge
 from perfmodel.kernels.folios import (
     clear_flag,
     drop_folio,
@@ -23,6 +24,7 @@ from perfmodel.kernels.folios import (
     set_slot_flags,
 )
 from perfmodel.kernels.layout import COUNTERS, FOLIO_DIRTY, SLOT_ZERO, SLOT_ZSWAP, Cell
+from perfmodel.kernels.lru import is_limited, leave_shadows
 
 
 @inline_kernel
@@ -40,20 +42,20 @@ def read_folio(m, order, flags, requests):
     Allocates: no. Mutates: counters, events.
     """
     pages = 1 << order
-    m.counts[Event.SWAPIN_FOLIO] += 1
-    m.counts[Event.SWAPIN_PAGE] += pages
+    charge(m, Event.SWAPIN_FOLIO, 1)
+    charge(m, Event.SWAPIN_PAGE, pages)
     if order > 0:
-        m.counts[Event.SWAPIN_LARGE_FOLIO] += 1
+        charge(m, Event.SWAPIN_LARGE_FOLIO, 1)
     if flags & SLOT_ZERO:
         # No I/O: the folio is cleared, and the statistics of its order do not count it.
-        m.counts[Event.CLEAR_PAGE] += pages
+        charge(m, Event.CLEAR_PAGE, pages)
         m.counts[COUNTERS + Counter.SWPIN_ZERO] += pages
     elif flags & SLOT_ZSWAP:
-        m.counts[Event.ZSWAP_LOAD_PAGE] += pages
+        charge(m, Event.ZSWAP_LOAD_PAGE, pages)
         m.counts[COUNTERS + Counter.ZSWPIN] += pages
     else:
-        m.counts[Event.READ_REQUEST] += requests
-        m.counts[Event.DECOMPRESS_PAGE] += pages
+        charge(m, Event.READ_REQUEST, requests)
+        charge(m, Event.DECOMPRESS_PAGE, pages)
         m.counts[COUNTERS + Counter.PSWPIN] += pages
         count_order(m, np.int64(OrderCounter.SWPIN.value), order)
 
@@ -81,20 +83,20 @@ def write_folio(m, folio):
     slot = folio_slot(m, folio)
     if _all_zero(m, folio_page(m, folio), pages):
         # All or nothing: a folio of zeros sets 2**order zero flags and does no I/O.
-        m.counts[Event.ZERO_SCAN_PAGE] += pages
+        charge(m, Event.ZERO_SCAN_PAGE, pages)
         m.counts[COUNTERS + Counter.SWPOUT_ZERO] += pages
         set_slot_flags(m, slot, pages, np.int64(SLOT_ZERO))
     elif m.parameters["zswap"] == Zswap.ON:
         if m.state[Cell.REFUSE_WRITE] == 1:
             set_slot_flags(m, slot, pages, np.int64(0))
             return
-        m.counts[Event.ZSWAP_STORE_PAGE] += pages
+        charge(m, Event.ZSWAP_STORE_PAGE, pages)
         m.counts[COUNTERS + Counter.ZSWPOUT] += pages
         count_order(m, np.int64(OrderCounter.ZSWPOUT.value), order)
         set_slot_flags(m, slot, pages, np.int64(SLOT_ZSWAP))
     else:
-        m.counts[Event.WRITE_REQUEST] += 1
-        m.counts[Event.COMPRESS_PAGE] += pages
+        charge(m, Event.WRITE_REQUEST, 1)
+        charge(m, Event.COMPRESS_PAGE, pages)
         m.counts[COUNTERS + Counter.PSWPOUT] += pages
         if order == PMD_ORDER:
             m.counts[COUNTERS + Counter.THP_SWPOUT] += 1
@@ -104,5 +106,7 @@ def write_folio(m, folio):
             # Under writeback, then clean: the cache keeps it in one piece.
             clear_flag(m, folio, np.int64(FOLIO_DIRTY))
             return
+    if is_limited(m):
+        leave_shadows(m, folio, slot, pages)
     leave_cache(m, folio)
     drop_folio(m, folio)

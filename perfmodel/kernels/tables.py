@@ -4,6 +4,7 @@ import numpy as np
 
 from perfmodel.constants import PAGES_PER_PMD, Counter, Event, PteKind, RegionState
 from perfmodel.kernels._jit import inline_kernel, inner_kernel
+from perfmodel.kernels.clock import charge, hold_pmd
 from perfmodel.kernels.folios import add_mappings
 from perfmodel.kernels.layout import (
     ALIVE,
@@ -24,14 +25,17 @@ from perfmodel.kernels.layout import (
     UFFD_WP,
     UNMAPPED_PAGE,
     VALUE_SHIFT,
+    YOUNG,
+    YOUNG_LEAF,
     Cell,
 )
-from perfmodel.kernels.slots import hold_pmd, release_row, take_row
+from perfmodel.kernels.lru import force_charge_table, uncharge_table
+from perfmodel.kernels.slots import release_row, take_row
 from perfmodel.kernels.tlb import forget_huge, forget_pages
 from perfmodel.kernels.translation_layout import Kind
 
 # Dirty bits differ from entry to entry, and whether a page is exclusive stands elsewhere.
-_SAME_IN_A_RUN = ~(DIRTY | EXCLUSIVE | SOFT_DIRTY)
+_SAME_IN_A_RUN = ~(DIRTY | EXCLUSIVE | SOFT_DIRTY | YOUNG)
 
 
 @inline_kernel
@@ -128,13 +132,15 @@ def make_table(m, q):
     if not has_row(m, q):
         make_row(m, q, np.int64(0))
     m.pmds[q]["kind"] = RegionState.PTE_TABLE
-    m.counts[Event.PAGE_TABLE_ALLOCATION] += 1
+    charge(m, Event.PAGE_TABLE_ALLOCATION, 1)
 
 
 @inner_kernel
 def drop_table(m, q):
     """A range whose entries are all NONE loses its table; several protections are remembered."""
     row = pmd_value(m, q)
+    if pmd_kind(m, q) == RegionState.PTE_TABLE:
+        uncharge_table(m)
     m.pmds[q]["kind"] = RegionState.NONE
     m.pmds[q]["flags"] = 0
     protection = m.rows[row, 0]
@@ -163,15 +169,21 @@ def split_mapping(m, q, frozen):
         row = make_row(m, q, np.int64(PteKind.PRESENT.value) | flags)
         for entry in range(PAGES_PER_PMD):
             m.rows[row, entry] |= (folio * PAGES_PER_PMD + entry) << VALUE_SHIFT
+        translated = np.int64(m.pmds[q]["translated"])
+        if translated & YOUNG_LEAF:
+            m.pmds[q]["translated"] = translated & ~YOUNG_LEAF
+            for entry in range(PAGES_PER_PMD):
+                m.rows[row, entry] |= YOUNG
     else:
         make_row(m, q, np.int64(PteKind.ZERO.value))
     m.pmds[q]["kind"] = RegionState.PTE_TABLE
     m.pmds[q]["flags"] = 0
     m.counts[COUNTERS + Counter.THP_SPLIT_PMD] += 1
-    m.counts[Event.SPLIT_PMD_MAPPING] += 1
+    charge(m, Event.SPLIT_PMD_MAPPING, 1)
     if m.parameters["lazy_page_table_deposit"] == 1:
-        m.counts[Event.PAGE_TABLE_ALLOCATION] += 1
-    hold_pmd(m, np.int64(PAGES_PER_PMD))
+        charge(m, Event.PAGE_TABLE_ALLOCATION, 1)
+        force_charge_table(m)
+    hold_pmd(m, q, np.int64(PAGES_PER_PMD))
     forget_leaf(m, q)
 
 
@@ -186,11 +198,12 @@ def split_swap_entry(m, q, reason):
     m.pmds[q]["kind"] = RegionState.PTE_TABLE
     m.pmds[q]["flags"] = 0
     m.counts[COUNTERS + Counter.THP_SPLIT_PMD] += 1
-    m.counts[Event.SPLIT_PMD_SWAP_ENTRY] += 1
+    charge(m, Event.SPLIT_PMD_SWAP_ENTRY, 1)
     m.counts[FALLBACKS + reason] += 1
     if m.parameters["lazy_page_table_deposit"] == 1:
-        m.counts[Event.PAGE_TABLE_ALLOCATION] += 1
-    hold_pmd(m, np.int64(PAGES_PER_PMD))
+        charge(m, Event.PAGE_TABLE_ALLOCATION, 1)
+        force_charge_table(m)
+    hold_pmd(m, q, np.int64(PAGES_PER_PMD))
 
 
 @inline_kernel

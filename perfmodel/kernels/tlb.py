@@ -9,8 +9,9 @@ import numpy as np
 
 from perfmodel.constants import PAGES_PER_PMD, Event
 from perfmodel.kernels._jit import inline_kernel, inner_kernel
+from perfmodel.kernels.clock import charge
 from perfmodel.kernels.data_caches import column, set_begin
-from perfmodel.kernels.layout import Cell
+from perfmodel.kernels.layout import MOST_PROCESSES, Cell, cpu_cell
 from perfmodel.kernels.recency import FREE, find
 from perfmodel.kernels.translation import look_up
 from perfmodel.kernels.translation_layout import (
@@ -36,46 +37,70 @@ from perfmodel.kernels.translation_layout import (
 
 _LEVEL = 2 * N_KINDS  # paths of one level
 _ORDER_OF_A_LEAF = 9
+_GENERATIONS = (SPACE_MASK + 1) // MOST_PROCESSES
 
 
 @inner_kernel
 def flush(m):
     """Forget every translation."""
-    m.tlb[:] = FREE
+    m.tlb[:, :] = FREE
+    _forget_last(m)
     for array in range(MOST_TLBS):
         row = array * COLUMNS
         tree = column(m.tlb_arrays, row, TREE)
         if tree > 0:
             for index in range(column(m.tlb_arrays, row, SETS)):
                 first = column(m.tlb_arrays, row, OFFSET)
-                m.tlb[first + index * column(m.tlb_arrays, row, STRIDE) + tree] = 0
-    m.state[Cell.LAST_TRANSLATION] = -1
+                m.tlb[:, first + index * column(m.tlb_arrays, row, STRIDE) + tree] = 0
+
+
+@inner_kernel
+def forget_everything(m):
+    """Flush all TLBs in one go: what they hold is of a generation that nobody asks for again.
+
+    It stays there until it is the oldest of its set, as free ways would.
+    """
+    m.state[Cell.TLB_GENERATION] += 1
+    if m.state[Cell.TLB_GENERATION] == _GENERATIONS:
+        m.state[Cell.TLB_GENERATION] = 0
+        flush(m)
+    _forget_last(m)
 
 
 @inline_kernel
-def translate(m, space, page, kind, write):
+def _space_of(m, process):
+    """Address space of a process in the tags of this generation."""
+    return m.state[Cell.TLB_GENERATION] * MOST_PROCESSES + process
+
+
+@inline_kernel
+def translate(m, process, page, kind, write):
     """One access's translation through L1 and STLB; counts the STLB hit or the walk.
 
     `page` is a 4 KiB page number, `kind` says how it is mapped: `translation_layout.Kind`.
-    Allocates: no. Mutates: tlb, counts, state.
+    True if it was a walk. Allocates: no. Mutates: tlb, counts, state.
     """
+    space = _space_of(m, process)
     path = kind + N_KINDS * write
     # Right after itself a translation is the newest of its set, and nothing changes.
     number = page >> column(m.tlb_paths, path * PATH_COLUMNS, ORDER)
     last = (number << NUMBER_SHIFT | space << SPACE_SHIFT | kind) * 2 + write
     if m.state[Cell.LAST_TRANSLATION] == last:
-        return
+        return False
     m.state[Cell.LAST_TRANSLATION] = last
-    _, hit = look_up(m.tlb_arrays, m.tlb_paths, m.tlb, path, page, space)
+    entries = m.tlb[m.state[Cell.CPU]]
+    _, hit = look_up(m.tlb_arrays, m.tlb_paths, entries, path, page, space)
     if hit:
-        return
-    _, hit = look_up(m.tlb_arrays, m.tlb_paths, m.tlb, path + _LEVEL, page, space)
+        return False
+    _, hit = look_up(m.tlb_arrays, m.tlb_paths, entries, path + _LEVEL, page, space)
     if hit:
-        m.counts[Event.STLB_HIT] += 1
-    elif kind == Kind.HUGE_2M:
-        m.counts[Event.WALK_PMD] += 1
+        charge(m, Event.STLB_HIT, 1)
+        return False
+    if kind == Kind.HUGE_2M:
+        charge(m, Event.WALK_PMD, 1)
     else:
-        m.counts[Event.WALK_PTE] += 1
+        charge(m, Event.WALK_PTE, 1)
+    return True
 
 
 @inline_kernel
@@ -89,59 +114,73 @@ def _choice(m, path, span):
 
 
 @inline_kernel
-def _forget_at(m, row, number, tag):
+def _forget_last(m):
+    """No CPU may take its last translation for granted."""
+    m.state[Cell.LAST_TRANSLATION] = -1
+    for cpu in range(m.tlb.shape[0]):
+        m.state[cpu_cell(cpu) + Cell.LAST_TRANSLATION - Cell.NOW] = -1
+
+
+@inline_kernel
+def _forget_at(m, cpu, row, number, tag):
     """Drop a tag from the array that a row of `tlb_paths` describes."""
     ways = column(m.tlb_paths, row, WAYS)
     first = set_begin(m.tlb_paths, row, number)
-    way = find(m.tlb, first, ways, tag)
+    way = find(m.tlb[cpu], first, ways, tag)
     if way < 0:
         return
     if column(m.tlb_paths, row, TREE) == 0:
         # What is older moves up, so that free ways stand behind.
-        while way + 1 < ways and m.tlb[first + way + 1] != FREE:
-            m.tlb[first + way] = m.tlb[first + way + 1]
+        while way + 1 < ways and m.tlb[cpu, first + way + 1] != FREE:
+            m.tlb[cpu, first + way] = m.tlb[cpu, first + way + 1]
             way += 1
-    m.tlb[first + way] = FREE
+    m.tlb[cpu, first + way] = FREE
 
 
 @inner_kernel
-def forget_huge(m, space, span):
-    """Invalidate the 2 MiB translation of one range."""
-    m.state[Cell.LAST_TRANSLATION] = -1
-    tag = span << NUMBER_SHIFT | space << SPACE_SHIFT | _ORDER_OF_A_LEAF
+def forget_huge(m, process, span):
+    """Invalidate the 2 MiB translation of one range, on all CPUs."""
+    _forget_last(m)
+    tag = span << NUMBER_SHIFT | _space_of(m, process) << SPACE_SHIFT | _ORDER_OF_A_LEAF
     for path in (np.int64(Kind.HUGE_2M.value), np.int64(Kind.HUGE_2M.value + _LEVEL)):
         row, number = _choice(m, path, span)
         store_row, store_number = _choice(m, path + N_KINDS, span)
         # Where a level holds no 2 MiB pages, its row has no ways.
-        _forget_at(m, row, number, tag)
-        if column(m.tlb_paths, store_row, ARRAY) != column(m.tlb_paths, row, ARRAY):
-            _forget_at(m, store_row, store_number, tag)
+        for cpu in range(m.tlb.shape[0]):
+            _forget_at(m, cpu, row, number, tag)
+            if column(m.tlb_paths, store_row, ARRAY) != column(m.tlb_paths, row, ARRAY):
+                _forget_at(m, cpu, store_row, store_number, tag)
 
 
 @inner_kernel
-def forget_pages(m, space, span):
-    """Invalidate every translation of one 2 MiB range's pages."""
-    m.state[Cell.LAST_TRANSLATION] = -1
-    for array in range(MOST_TLBS):
-        row = array * COLUMNS
-        ways = column(m.tlb_arrays, row, WAYS)
-        keeps_order = column(m.tlb_arrays, row, TREE) == 0
-        for index in range(column(m.tlb_arrays, row, SETS)):
-            first = column(m.tlb_arrays, row, OFFSET) + index * column(m.tlb_arrays, row, STRIDE)
-            kept = first
-            for entry in range(first, first + ways):
-                tag = m.tlb[entry]
-                order = tag & ORDER_MASK
-                page = tag >> NUMBER_SHIFT << order
-                goes = (
-                    tag >= 0
-                    and (tag >> SPACE_SHIFT) & SPACE_MASK == space
-                    and order < _ORDER_OF_A_LEAF
-                    and page // PAGES_PER_PMD == span
-                )
-                if goes:
-                    m.tlb[entry] = FREE
-                elif keeps_order:
-                    m.tlb[entry] = FREE
-                    m.tlb[kept] = tag
-                    kept += 1
+def forget_pages(m, process, span):
+    """Invalidate every translation of one 2 MiB range's pages, on all CPUs."""
+    _forget_last(m)
+    for cpu in range(m.tlb.shape[0]):
+        for array in range(MOST_TLBS):
+            _forget_in_array(m, cpu, array * COLUMNS, _space_of(m, process), span)
+
+
+@inner_kernel
+def _forget_in_array(m, cpu, row, space, span):
+    ways = column(m.tlb_arrays, row, WAYS)
+    keeps_order = column(m.tlb_arrays, row, TREE) == 0
+    for index in range(column(m.tlb_arrays, row, SETS)):
+        first = column(m.tlb_arrays, row, OFFSET) + index * column(m.tlb_arrays, row, STRIDE)
+        kept = first
+        for entry in range(first, first + ways):
+            tag = m.tlb[cpu, entry]
+            order = tag & ORDER_MASK
+            page = tag >> NUMBER_SHIFT << order
+            goes = (
+                tag >= 0
+                and (tag >> SPACE_SHIFT) & SPACE_MASK == space
+                and order < _ORDER_OF_A_LEAF
+                and page // PAGES_PER_PMD == span
+            )
+            if goes:
+                m.tlb[cpu, entry] = FREE
+            elif keeps_order:
+                m.tlb[cpu, entry] = FREE
+                m.tlb[cpu, kept] = tag
+                kept += 1

@@ -10,6 +10,7 @@ from perfmodel.constants import (
     RegionState,
 )
 from perfmodel.kernels._jit import inner_kernel
+from perfmodel.kernels.clock import charge, hold_pmd, hold_table
 from perfmodel.kernels.folios import (
     clear_flag,
     folio_order,
@@ -28,9 +29,9 @@ from perfmodel.kernels.layout import (
     UNMAPPED_PAGE,
     Cell,
 )
+from perfmodel.kernels.lru import uncharge_table
 from perfmodel.kernels.reclaim import split_folio
 from perfmodel.kernels.rmap import mappings_in, remove_mappings
-from perfmodel.kernels.slots import hold_pmd, hold_table
 from perfmodel.kernels.tables import (
     drop_table,
     forget_leaf,
@@ -96,8 +97,8 @@ def _slot_run(m, row, entry, end):
 @inner_kernel
 def _zap_table(m, q, first, end):
     row = pmd_value(m, q)
-    m.counts[Event.VISIT_PTE] += end - first
-    hold_table(m, end - first)
+    charge(m, Event.VISIT_PTE, end - first)
+    hold_table(m, q, end - first)
     changed = False
     entry = first
     while entry < end:
@@ -107,18 +108,18 @@ def _zap_table(m, q, first, end):
         if kind == PteKind.PRESENT:
             run = folio_run(m, row, entry, end)
             clear_entries(m, row, entry, entry + run)
-            m.counts[Event.ZAP_PTE] += run
+            charge(m, Event.ZAP_PTE, run)
             remove_mappings(m, word_folio(word), run, np.int64(1))
             changed = True
         elif kind == PteKind.SWAP:
             run = _slot_run(m, row, entry, end)
             clear_entries(m, row, entry, entry + run)
-            m.counts[Event.SET_PTE] += run
-            m.counts[Event.PUT_SLOT] += run
+            charge(m, Event.SET_PTE, run)
+            charge(m, Event.PUT_SLOT, run)
             put_slots(m, word_value(word), run)
         elif kind == PteKind.ZERO:
             clear_entries(m, row, entry, entry + run)
-            m.counts[Event.SET_PTE] += 1
+            charge(m, Event.SET_PTE, 1)
             changed = True
         entry += run
     if changed:
@@ -128,6 +129,8 @@ def _zap_table(m, q, first, end):
 
 @inner_kernel
 def _none(m, q):
+    if m.parameters["lazy_page_table_deposit"] == 0:
+        uncharge_table(m)
     set_pmd(m, q, np.int64(RegionState.NONE.value), np.int64(0), np.int64(-1))
 
 
@@ -136,8 +139,8 @@ def zap_swap_entry(m, q):
     """A whole PMD swap entry and its 512 counts go away at once."""
     cluster = pmd_value(m, q)
     _none(m, q)
-    m.counts[Event.PUT_SLOT] += PAGES_PER_PMD
-    hold_pmd(m, np.int64(1))
+    charge(m, Event.PUT_SLOT, PAGES_PER_PMD)
+    hold_pmd(m, q, np.int64(1))
     put_slots(m, cluster * PAGES_PER_PMD, np.int64(PAGES_PER_PMD))
 
 
@@ -148,7 +151,7 @@ def zap_chunk(m, process, span, first, end):
     kind = pmd_kind(m, q)
     if kind == RegionState.NONE:
         return
-    m.counts[Event.VISIT_PMD] += 1
+    charge(m, Event.VISIT_PMD, 1)
     whole = first == 0 and end == PAGES_PER_PMD
     if kind == RegionState.PMD_SWAP:
         if whole:
@@ -162,8 +165,8 @@ def zap_chunk(m, process, span, first, end):
             folio = pmd_value(m, q)
             _none(m, q)
             if kind == RegionState.PMD_MAPPED:
-                m.counts[Event.ZAP_PTE] += 1
-                hold_pmd(m, np.int64(1))
+                charge(m, Event.ZAP_PTE, 1)
+                hold_pmd(m, q, np.int64(1))
                 remove_mappings(m, folio, np.int64(1), np.int64(0))
             return
         split_mapping(m, q, np.int64(0))
@@ -224,8 +227,8 @@ def _lazyfree_leaf(m, q, whole):
 @inner_kernel
 def _free_table(m, process, q, first, end):
     row = pmd_value(m, q)
-    m.counts[Event.VISIT_PTE] += end - first
-    hold_table(m, end - first)
+    charge(m, Event.VISIT_PTE, end - first)
+    hold_table(m, q, end - first)
     entry = first
     while entry < end:
         word = m.rows[row, entry]
@@ -234,8 +237,8 @@ def _free_table(m, process, q, first, end):
         if kind == PteKind.SWAP:
             run = _slot_run(m, row, entry, end)
             clear_entries(m, row, entry, entry + run)
-            m.counts[Event.SET_PTE] += run
-            m.counts[Event.PUT_SLOT] += run
+            charge(m, Event.SET_PTE, run)
+            charge(m, Event.PUT_SLOT, run)
             put_slots(m, word_value(word), run)
         elif kind == PteKind.PRESENT:
             folio = word_folio(word)
@@ -263,7 +266,7 @@ def free_chunk(m, process, span, first, end):
     kind = pmd_kind(m, q)
     if kind == RegionState.NONE:
         return
-    m.counts[Event.VISIT_PMD] += 1
+    charge(m, Event.VISIT_PMD, 1)
     whole = first == 0 and end == PAGES_PER_PMD
     if kind == RegionState.PMD_SWAP:
         if whole:
@@ -280,5 +283,5 @@ def free_chunk(m, process, span, first, end):
 @inner_kernel
 def end_call(m):
     """One TLB flush for a call that changed present entries."""
-    m.counts[Event.TLB_FLUSH] += m.state[Cell.FLUSH_WANTED]
+    charge(m, Event.TLB_FLUSH, m.state[Cell.FLUSH_WANTED])
     m.state[Cell.FLUSH_WANTED] = 0

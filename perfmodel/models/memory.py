@@ -11,6 +11,7 @@ import numpy.typing as npt
 from perfmodel import abi
 from perfmodel.constants import (
     N_MAPPING,
+    N_PRICES,
     PAGES_PER_PMD,
     PMD_ORDER,
     Event,
@@ -46,7 +47,11 @@ class StepCounts:
 
 
 def fresh_memory(
-    record: np.void, sizes: npt.NDArray[np.int64], translation: Translation
+    record: np.void,
+    sizes: npt.NDArray[np.int64],
+    translation: Translation,
+    prices: npt.NDArray[np.int64] | None = None,
+    cpus: int = 1,
 ) -> layout.Memory:
     """A run's memory before its first step.
 
@@ -58,20 +63,31 @@ def fresh_memory(
         As `abi.state_sizes` returns them.
     translation : Translation
         Its TLBs, which begin empty.
+    prices : int64 array, shape (N_PRICES,), picoseconds, optional
+        Without them nothing takes any time.
+    cpus : int
+        The most that run at the same time.
     """
     from perfmodel.kernels.engine import prepare
 
     regions, clusters, neighbour, free, processes, folios, rows = (int(size) for size in sizes)
-    tlb_arrays, tlb_paths, tlb = pack_tlbs(translation)
+    if prices is None:
+        prices = np.zeros(N_PRICES, dtype=np.int64)
+    tlb_arrays, tlb_paths, tlb = pack_tlbs(translation, cpus)
     # All zeros come from the kernel's zero page: what a run never writes is never real memory.
     memory = layout.Memory(
         parameters=record,
         pmds=np.zeros(processes * (regions + 1), dtype=layout.PMD),
         folios=np.zeros(folios, dtype=layout.FOLIO),
         clusters=np.zeros(clusters + 1, dtype=layout.CLUSTER),
+        links=np.zeros(folios, dtype=layout.LINK),
+        shadows=np.zeros((clusters + 1) * PAGES_PER_PMD, dtype=np.int64),
+        cluster_shadows=np.zeros(clusters + 1, dtype=np.int64),
         rows=np.zeros((rows, PAGES_PER_PMD), dtype=np.int64),
         state=np.zeros(layout.STATE_CELLS, dtype=np.int64),
+        prices=np.ascontiguousarray(prices),
         counts=np.zeros(layout.N_COUNTS, dtype=np.int64),
+        locks=np.zeros((layout.LOCK_SETS, layout.LOCK_COLUMNS), dtype=np.int64),
         tlb_arrays=tlb_arrays,
         tlb_paths=tlb_paths,
         tlb=tlb,
@@ -94,6 +110,8 @@ class SimulatedMemory:
     seed : int
     processes : int
         How many there may be, forked ones included.
+    cpus : int
+        The most that run at the same time. Nothing takes any time here: they take turns.
     """
 
     def __init__(
@@ -105,11 +123,12 @@ class SimulatedMemory:
         *,
         seed: int = 1,
         processes: int = layout.MOST_PROCESSES,
+        cpus: int = 1,
     ) -> None:
         sizes = abi.state_sizes(scenario, processes, _POOL_BYTES)
         parameters = abi.pack_parameters(scenario, policy, device, range(seed, seed + 1))
         self._lazy = policy.lazy_page_table_deposit
-        self._memory = fresh_memory(parameters[0], sizes, machine.translation)
+        self._memory = fresh_memory(parameters[0], sizes, machine.translation, cpus=cpus)
 
     def step(self, step: Step) -> StepCounts:
         """Do one step and return what it counted."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from perfmodel.abi import PRICES, event_quantities, picoseconds
+from perfmodel.abi import PRICES, delay_quantities, event_quantities, picoseconds
 from perfmodel.constants import Event
 from perfmodel.specs.device import SwapDevice
 from perfmodel.specs.machine import Machine
@@ -20,7 +20,7 @@ def price_name(event: Event, device: SwapDevice) -> str:
 def draw_prices(
     machine: Machine, device: SwapDevice, draws: int, seed: int
 ) -> npt.NDArray[np.int64]:
-    """Prices of all events, best values first, then `draws` draws.
+    """Prices of all events and delays, best values first, then `draws` draws.
 
     Every price is drawn from a normal distribution with its spread, cut off at zero. The prices of
     a fit are drawn together, from its covariance. What separate runs have in common multiplies
@@ -36,7 +36,7 @@ def draw_prices(
 
     Returns
     -------
-    int64 array, shape (draws + 1, N_EVENTS), picoseconds
+    int64 array, shape (draws + 1, N_PRICES), picoseconds
     """
     quantities = event_quantities(machine, device)
     best = np.array([quantity.value for quantity in quantities])
@@ -57,4 +57,13 @@ def draw_prices(
     drawn = np.clip(best + spread * standard, 0.0, None)
     if machine.fit is not None:
         drawn *= np.clip(1.0 + machine.fit.run_to_run.value * common, 0.1, None)
-    return picoseconds(np.vstack([best, drawn]))
+    delays = delay_quantities(machine)
+    best_delays = np.array([quantity.value for quantity in delays])
+    # From a stream of their own, so that the events' draws do not depend on how many there are.
+    generator = np.random.Generator(np.random.Philox(seed).jumped())
+    standard = generator.standard_normal((draws, len(delays)))
+    spreads = np.array([quantity.spread for quantity in delays])
+    drawn_delays = np.clip(best_delays + spreads * standard, 0.0, None)
+    return picoseconds(
+        np.vstack([np.hstack([best, best_delays]), np.hstack([drawn, drawn_delays])])
+    )

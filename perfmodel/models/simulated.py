@@ -6,16 +6,20 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import attrs
 import numpy as np
 import numpy.typing as npt
 
 from perfmodel import abi
 from perfmodel.constants import (
+    N_EVENTS,
     N_MAPPING,
+    N_PRICES,
     PAGE_BYTES,
     PICOSECONDS_PER_NANOSECOND,
     Event,
     Mapping,
+    Wait,
 )
 from perfmodel.errors import CapabilityError, InputError, Problem
 from perfmodel.host import available_memory_bytes
@@ -31,15 +35,32 @@ from perfmodel.specs.machine import Machine
 from perfmodel.specs.policy import SIMULATED_ENTRIES, Policy
 from perfmodel.specs.scenario import Scenario
 from perfmodel.specs.step import StepAction
-from perfmodel.specs.translation import Translation
 from perfmodel.units import format_bytes
 
 DEFAULT_DRAWS = 400
-# Runs that differ in their random numbers alone; only where an allocation may or may not fail.
-_RANDOM_RUNS = 32
+# Where an allocation may or may not fail, or CPUs wait for one another: that depends on the draw.
+_RUNS = 32
 _LOW, _HIGH = 0.05, 0.95
 _LARGEST_CLOCK = float(1 << 62)
 _LARGEST_SEED = (1 << 56) - 1
+
+
+@attrs.frozen(eq=False)
+class Runs:
+    """What runs of the engine yield.
+
+    Parameters
+    ----------
+    counts : int64 array, shape (runs, steps, N_COUNTS)
+        `abi` takes counters, events and the rest out of it.
+    elapsed : int64 array, shape (runs, steps), picoseconds
+        From the clocks: with several CPUs until the last one is done.
+    mapping : int64 array, shape (runs, N_MAPPING)
+    """
+
+    counts: npt.NDArray[np.int64]
+    elapsed: npt.NDArray[np.int64]
+    mapping: npt.NDArray[np.int64]
 
 
 def check_seed_and_draws(seed: int, draws: int) -> None:
@@ -77,27 +98,36 @@ def _too_large(scenario: Scenario, takes: str) -> str:
 
 
 def count_events(
-    scenario: Scenario, machine: Machine, policy: Policy, device: DeviceKind, seeds: range
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    scenario: Scenario,
+    machine: Machine,
+    policy: Policy,
+    device: DeviceKind,
+    seeds: range,
+    prices: npt.NDArray[np.int64] | None = None,
+) -> Runs:
     """Run the engine once for each seed.
 
-    Returns
-    -------
-    counts : int64 array, shape (seeds, steps, N_COUNTS)
-        `abi` takes counters, events and the rest out of it.
-    mapping : int64 array, shape (seeds, N_MAPPING)
+    Parameters
+    ----------
+    scenario, machine, policy, device
+    seeds : range
+    prices : int64 array, shape (seeds, N_PRICES), picoseconds, optional
+        What `draw_prices` returns, a row for each run. Without them nothing takes any time.
     """
+    if prices is None:
+        prices = np.zeros((len(seeds), N_PRICES), dtype=np.int64)
     parameters = abi.pack_parameters(scenario, policy, device, seeds)
     steps = abi.pack_steps(scenario.steps)
     sizes = _state_sizes(scenario, policy, len(seeds))
     translation = machine.translation
     counts = np.zeros((len(seeds), len(steps), layout.N_COUNTS), dtype=np.int64)
     mapping = np.zeros((len(seeds), N_MAPPING), dtype=np.int64)
+    elapsed = np.zeros((len(seeds), len(steps)), dtype=np.int64)
+    cpus = max(step.threads for step in scenario.steps)
 
     def run(index: int) -> bool:
-        return run_steps(
-            parameters[index], steps, sizes, translation, counts[index], mapping[index]
-        )
+        memory = fresh_memory(parameters[index], sizes, translation, prices[index], cpus)
+        return run_steps(memory, steps, counts[index], elapsed[index], mapping[index])
 
     # The first one alone, so that nothing is compiled twice; kernels run without the GIL.
     fits = run(0)
@@ -105,40 +135,42 @@ def count_events(
         fits = all([fits, *pool.map(run, range(1, len(seeds)))])
     if not fits:
         raise CapabilityError(_too_large(scenario, "and splitting it takes more than half"))
-    return counts, mapping
+    return Runs(counts, elapsed, mapping)
 
 
 def run_steps(
-    record: np.void,
+    memory: layout.Memory,
     steps: npt.NDArray[np.void],
-    sizes: npt.NDArray[np.int64],
-    translation: Translation,
     counts: npt.NDArray[np.int64],
+    elapsed: npt.NDArray[np.int64],
     mapping: npt.NDArray[np.int64],
 ) -> bool:
     """One run of the engine.
 
     Parameters
     ----------
-    record, sizes, translation
-        As for `models.memory.fresh_memory`.
+    memory : Memory
+        As `models.memory.fresh_memory` returns it.
     steps : structured array, shape (steps,)
         As `abi.pack_steps` returns it.
     counts : int64 array, shape (steps, N_COUNTS)
         Receives what each step counts; zeros before.
+    elapsed : int64 array, shape (steps,)
+        Receives the picoseconds that each step takes.
     mapping : int64 array, shape (N_MAPPING,)
         Receives what process 0 maps in the end; zeros before.
 
     Returns
     -------
     bool
-        Whether the memory that `sizes` allows was enough; if not, the counts are worth nothing.
+        Whether the memory was enough; if not, the counts are worth nothing.
     """
     from perfmodel.kernels.engine import describe_mapping, run_step
 
-    memory = fresh_memory(record, sizes, translation)
-    for step, step_counts in zip(steps, counts, strict=True):
-        run_step(memory._replace(counts=step_counts), step)
+    for index, step in enumerate(steps):
+        begin = memory.state[Cell.NOW]
+        run_step(memory._replace(counts=counts[index]), step)
+        elapsed[index] = memory.state[Cell.NOW] - begin
     describe_mapping(memory, mapping)
     return not memory.state[Cell.EXHAUSTED]
 
@@ -155,8 +187,12 @@ def _nanoseconds(picoseconds: float | np.integer | np.floating) -> float:
     return round(float(picoseconds) / PICOSECONDS_PER_NANOSECOND, 3)
 
 
-def _breakdown(events: npt.NDArray[np.int64], prices: npt.NDArray[np.int64]) -> dict[str, float]:
+def _breakdown(
+    events: npt.NDArray[np.int64], waits: npt.NDArray[np.int64], prices: npt.NDArray[np.int64]
+) -> dict[str, float]:
     parts = dict.fromkeys(abi.BREAKDOWN_PARTS, 0)
+    for wait in Wait:
+        parts[abi.WAIT_PARTS[wait]] += int(waits[wait])
     for event in Event:
         parts[abi.PRICES[event][1]] += int(events[event]) * int(prices[event])
     return {part: _nanoseconds(total) for part, total in parts.items()}
@@ -174,8 +210,9 @@ def simulate_draws(
 ) -> tuple[npt.NDArray[np.int64], Result]:
     """One arm with all its draws; `entry` is the arm's name.
 
-    On a synchronous device nothing overlaps, so the time of a step is the sum of its events' prices
-    and the engine need not run again for each draw of prices.
+    Where nothing overlaps, the time of a step is the sum of its events' prices, and the engine need
+    not run again for each draw of prices. Where CPUs wait for one another, 32 draws are run, and
+    stand for the others.
 
     Returns
     -------
@@ -190,16 +227,23 @@ def simulate_draws(
         scenario.settings.charge_failure,
     )
     random = policy.swap_entry == "pmd" and any(0 < chance < 1 for chance in chances)
-    runs = _RANDOM_RUNS if random else 1
-    seeds = range(seed * _RANDOM_RUNS, seed * _RANDOM_RUNS + runs)
-    counts, mapping = count_events(scenario, machine, policy, device.kind, seeds)
-    events = abi.events_of(counts)
+    overlaps = any(step.threads > 1 for step in scenario.steps)
+    runs = min(_RUNS, draws + 1) if random or overlaps else 1
+    seeds = range(seed * _RUNS, seed * _RUNS + runs)
     prices = draw_prices(machine, device, draws, seed)
     turn = np.arange(draws + 1) % runs
+    drawn = prices[:runs] if overlaps else None
+    done = count_events(scenario, machine, policy, device.kind, seeds, drawn)
+    counts, mapping = done.counts, done.mapping
+    events, prices = abi.events_of(counts), prices[:, :N_EVENTS]
     _check_clock(events, prices)
-    elapsed = np.einsum("dse,de->ds", events[turn], prices)
-    by_run = events @ prices[0]
-    elapsed[0] = np.rint(by_run.mean(axis=0)).astype(np.int64)
+    if overlaps:
+        elapsed = done.elapsed[turn]
+        by_run = done.elapsed
+    else:
+        elapsed = np.einsum("dse,de->ds", events[turn], prices)
+        by_run = events @ prices[0]
+        elapsed[0] = np.rint(by_run.mean(axis=0)).astype(np.int64)
     steps = []
     for index, step in enumerate(scenario.steps):
         low, high = np.quantile(elapsed[1:, index], [_LOW, _HIGH])
@@ -209,7 +253,9 @@ def simulate_draws(
                 elapsed_ns=_nanoseconds(by_run[0, index]),
                 interval_ns=(_nanoseconds(low), _nanoseconds(high)),
                 counters=abi.name_counters(abi.counters_of(counts[0, index])),
-                breakdown_ns=_breakdown(events[0, index], prices[0]),
+                breakdown_ns=_breakdown(
+                    events[0, index], abi.waits_of(counts[0, index]), prices[0]
+                ),
                 events={
                     event.name.lower(): int(events[0, index, event])
                     for event in Event

@@ -176,13 +176,14 @@ def _tables(
 
 
 def pack_tlbs(
-    translation: Translation,
+    translation: Translation, cpus: int = 1
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """The TLBs alone, for the engine: `Mmu.arrays`, `Mmu.paths` and empty `Mmu.entries`."""
+    """The TLBs alone, for the engine: `Mmu.arrays`, `Mmu.paths`, and `Mmu.entries` of each CPU."""
     arrays = _Layout()
     arrays.add_tlbs(translation.tlbs)
     paths = _paths(translation.tlbs, None, arrays.arrays)
-    return arrays.arrays.reshape(-1), paths.reshape(-1), _blocks(arrays.used[8], np.int64)
+    entries = _blocks(cpus * arrays.used[8], np.int64).reshape(cpus, arrays.used[8])
+    return arrays.arrays.reshape(-1), paths.reshape(-1), entries
 
 
 def pack(

@@ -116,6 +116,8 @@ class Step:
         The memory cgroup forbids zswap to write back and the pool is full: a paged-out folio stays
         dirty in the swap cache. Only the model can ask for that.
     racing : Racing
+    threads : int
+        How many CPUs do a touch at the same time, each its own share of the 2 MiB ranges.
     """
 
     name: str = attrs.field(validator=text)
@@ -131,6 +133,7 @@ class Step:
     racing: Racing = attrs.field(
         default=Racing.NONE, validator=attrs.validators.instance_of(Racing)
     )
+    threads: int = whole_number(1, 64, default=1)
 
     def __attrs_post_init__(self) -> None:
         action = self.action
@@ -144,6 +147,7 @@ class Step:
             "shift_pages": action in (StepAction.REMAP, StepAction.MOVE) or not self.shift_pages,
             "refuse_write": action is StepAction.PAGEOUT or not self.refuse_write,
             "racing": action is StepAction.TOUCH or self.racing is Racing.NONE,
+            "threads": action is StepAction.TOUCH or self.threads == 1,
             "process": not action.of_the_system or self.process == 0,
         }
         for key, fits in belongs.items():

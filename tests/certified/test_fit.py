@@ -23,7 +23,7 @@ REPETITIONS = 40
 
 
 def count(scenario: Scenario, entry: str) -> np.ndarray:
-    counts, _ = count_events(scenario, BASE, load_policy(entry), DEVICE.kind, range(1, 2))
+    counts = count_events(scenario, BASE, load_policy(entry), DEVICE.kind, range(1, 2)).counts
     return events_of(counts)
 
 
@@ -60,7 +60,7 @@ def invented_run(
 
 def true_prices(seed: int) -> np.ndarray:
     """Prices that the prior calls possible."""
-    drawn = draw_prices(BASE, DEVICE, 20, seed)[1] / PICOSECONDS_PER_NANOSECOND
+    drawn = draw_prices(BASE, DEVICE, 20, seed)[1, : len(Event)] / PICOSECONDS_PER_NANOSECOND
     return np.maximum(drawn, 1.0)
 
 

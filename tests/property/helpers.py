@@ -41,7 +41,8 @@ class Story:
 def run_engine(story: Story) -> tuple[list[Counts], dict[str, int]]:
     """Counts of each step, and the mapping at the end."""
     seeds = range(story.seed, story.seed + 1)
-    counts, mapping = count_events(story.scenario, story.machine, story.policy, story.device, seeds)
+    runs = count_events(story.scenario, story.machine, story.policy, story.device, seeds)
+    counts, mapping = runs.counts, runs.mapping
     steps = []
     for row in counts[0]:
         counters, events = abi.name_counters(abi.counters_of(row)), abi.events_of(row)

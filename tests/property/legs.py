@@ -83,7 +83,8 @@ def stories() -> dict[str, Any]:
             (DeviceKind.SWAP_FILE, "pmd"),
             (DeviceKind.DISK, "pte-batched"),
         ):
-            counts, mapping = count_events(scenario, machine, load_policy(entry), kind, range(1))
+            runs = count_events(scenario, machine, load_policy(entry), kind, range(1))
+            counts, mapping = runs.counts, runs.mapping
             found[f"{name} {kind} {entry}"] = [counts[0].tolist(), mapping[0].tolist()]
     return found
 
@@ -113,6 +114,7 @@ def with_little_memory() -> dict[str, list[int]]:
     from perfmodel import abi
     from perfmodel.constants import N_MAPPING, PMD_BYTES
     from perfmodel.kernels.layout import N_COUNTS, SPARE_FOLIOS, SPARE_ROWS
+    from perfmodel.models.memory import fresh_memory
     from perfmodel.models.simulated import run_steps
     from perfmodel.specs.catalog import load_machine, load_policy, load_scenario, names
     from perfmodel.specs.device import DeviceKind
@@ -123,7 +125,9 @@ def with_little_memory() -> dict[str, list[int]]:
     def run(record: Any, steps: Any, sizes: Any) -> tuple[bool, Any, Any]:
         counts = np.zeros((len(steps), N_COUNTS), dtype=np.int64)
         mapping = np.zeros(N_MAPPING, dtype=np.int64)
-        fits = run_steps(record, steps, sizes, machine.translation, counts, mapping)
+        elapsed = np.zeros(len(steps), dtype=np.int64)
+        memory = fresh_memory(record, sizes, machine.translation)
+        fits = run_steps(memory, steps, counts, elapsed, mapping)
         return fits, counts, mapping
 
     found = {}

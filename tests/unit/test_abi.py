@@ -16,6 +16,7 @@ from perfmodel.constants import (
     Action,
     Content,
     Counter,
+    Delay,
     Event,
     Fallback,
     Hold,
@@ -23,6 +24,7 @@ from perfmodel.constants import (
     Observed,
     OrderCounter,
     SwapEntryLevel,
+    Wait,
     Zswap,
 )
 from perfmodel.kernels import layout
@@ -78,7 +80,23 @@ def test_every_event_has_a_price_and_a_part(machine):
     assert quantities[Event.FAULT] is machine.kernel.fault_ns
     assert quantities[Event.WALK_PMD] is machine.cpu.walk_pmd_ns
     assert quantities[Event.FREE_SLOT] is device.free_slot_ns
-    assert {part for _, part in abi.PRICES.values()} == set(abi.BREAKDOWN_PARTS)
+    parts = {part for _, part in abi.PRICES.values()} | set(abi.WAIT_PARTS.values())
+    assert parts == set(abi.BREAKDOWN_PARTS)
+    assert set(abi.WAIT_PARTS) == set(Wait)
+
+
+def test_every_delay_has_a_time(machine):
+    shootdown = machine.translation.shootdown
+    assert set(abi.DELAYS) == set(Delay)
+    quantities = abi.delay_quantities(machine)
+    assert quantities[Delay.HAND_LOCK_OVER] is machine.kernel.lock_handover_ns
+    assert quantities[Delay.RESPONDER] is shootdown.responder_ns
+    # A broadcast interrupts nobody, however many there are.
+    shootdown = attrs.evolve(shootdown, broadcast=True)
+    translation = attrs.evolve(machine.translation, shootdown=shootdown)
+    quantities = abi.delay_quantities(attrs.evolve(machine, translation=translation))
+    assert quantities[Delay.FIRST_RESPONDER] is shootdown.broadcast_ns
+    assert quantities[Delay.NEXT_RESPONDER].value == quantities[Delay.RESPONDER].value == 0
 
 
 def test_every_price_of_a_spec_belongs_to_one_event(machine):
@@ -93,6 +111,8 @@ def test_every_price_of_a_spec_belongs_to_one_event(machine):
         if field.metadata.get("unit") == "ns"
     }
     used = [price for price, _ in abi.PRICES.values()]
+    # Some delays are events' prices, too.
+    used += [time for time in abi.DELAYS.values() if time in in_files and time not in used]
     assert sorted(used) == sorted(in_files - not_priced)
 
 
@@ -185,7 +205,7 @@ def test_steps():
         Step("protect", StepAction.PROTECT, process=7, writable=True),
         Step("move", StepAction.MOVE, shift_pages=300),
     )
-    default = {"page_count": PAGES_PER_PMD, "pages_per_2mib": PAGES_PER_PMD}
+    default = {"page_count": PAGES_PER_PMD, "pages_per_2mib": PAGES_PER_PMD, "threads": 1}
     expected = [
         default | {"action": Action.FILL},
         default | {"action": Action.PAGEOUT, "refuse_write": 1},
@@ -197,6 +217,7 @@ def test_steps():
             "page_count": 64,
             "write": 1,
             "racing": 1,
+            "threads": 1,
         },
         default | {"action": Action.PROTECT, "process": 7, "writable": 1},
         default | {"action": Action.MOVE, "shift_pages": 300},
@@ -225,7 +246,7 @@ def test_counts_are_taken_apart_without_gap_or_overlap():
         *abi.name_observed(row).values(),
         *(value for hold in abi.name_holds(row).values() for value in hold.values()),
     ]
-    assert [*events[1, 2], *counters[1, 2], *rest] == row.tolist()
+    assert [*events[1, 2], *counters[1, 2], *rest, *abi.waits_of(row)] == row.tolist()
 
 
 def test_what_was_counted_is_said_by_name_and_the_rest_is_not():

@@ -138,7 +138,7 @@ def test_a_terabyte_is_simulated_in_less_than_a_gigabyte(monkeypatch):
     with_memory(monkeypatch, 1 << 30)
     ranges = (1 << 40) // PMD_BYTES
     scenario = with_ranges(ranges, FILL, OUT)
-    counts, _ = run(scenario, "pmd")
+    counts = run(scenario, "pmd").counts
     counters = abi.name_counters(abi.counters_of(counts[0, 1]))
     assert counters["thp_swpout_pmd"] == ranges
 
@@ -161,7 +161,7 @@ def test_a_run_that_splits_too_much_is_refused_and_said_why(monkeypatch, entry, 
         assert part in str(caught.value)
     assert str(caught.value).isprintable()
     # What leaves the ranges whole fits.
-    assert run(scenario, "pmd")[1][0].any()
+    assert run(scenario, "pmd").mapping[0].any()
 
 
 def test_runs_at_once_share_the_memory(monkeypatch):
@@ -204,7 +204,8 @@ def test_large_pools_are_never_used_up(name):
 
 def test_a_small_device_that_is_full_is_no_lack_of_memory():
     scenario = with_ranges(4, FILL, OUT, swap=SwapSpace(clusters=1))
-    counts, mapping = run(scenario, "pmd")
+    done = run(scenario, "pmd")
+    counts, mapping = done.counts, done.mapping
     counters = abi.name_counters(abi.counters_of(counts[0, 1]))
     # One cluster takes one THP; its neighbours are split, and cluster 0 takes 511 of their pages.
     assert counters["thp_swpout_pmd"] == 1

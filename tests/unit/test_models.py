@@ -6,7 +6,7 @@ import pytest
 
 import perfmodel as pm
 from perfmodel import abi
-from perfmodel.constants import Event
+from perfmodel.constants import N_PRICES, Event
 from perfmodel.errors import CapabilityError, InputError, PerfmodelError
 from perfmodel.models.prices import draw_prices, price_name
 from perfmodel.models.simulated import simulate, simulate_draws
@@ -169,8 +169,8 @@ def test_draws_start_with_the_best_values_and_never_fall_below_zero():
     )
     prices = draw_prices(uncertain, DEVICE, draws=500, seed=4)
     best = [round(q.value * 1000) for q in abi.event_quantities(uncertain, DEVICE)]
-    assert prices.shape == (501, len(Event))
-    assert prices[0].tolist() == best
+    assert prices.shape == (501, N_PRICES)
+    assert prices[0, : len(Event)].tolist() == best
     assert prices.min() == 0
     # Half of a wide normal distribution around almost zero is cut off.
     assert 0.4 < np.mean(prices[1:, Event.FAULT] == 0) < 0.6

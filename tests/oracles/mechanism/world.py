@@ -55,6 +55,8 @@ class Call:
     shift_pages: int = 0
     refuse_write: bool = False
     racing: str = "none"
+    # How many CPUs take turns; in which order they do does not show in what is counted.
+    threads: int = 1
 
     @property
     def is_whole(self) -> bool:

@@ -1,1 +1,0 @@
-"""Comparisons as text and as a page; computes nothing new."""
