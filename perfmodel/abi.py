@@ -14,6 +14,7 @@ from perfmodel.constants import (
     PAGE_BYTES,
     PAGES_PER_PMD,
     PICOSECONDS_PER_NANOSECOND,
+    PRESSURE_COUNTER_NAMES,
     Action,
     Content,
     Event,
@@ -212,12 +213,12 @@ def pack_steps(steps: Sequence[Step]) -> npt.NDArray[np.void]:
     return records
 
 
-def name_counters(counts: npt.NDArray[np.int64]) -> dict[str, int]:
-    """Counters of one step under the kernel's names."""
+def name_counters(counts: npt.NDArray[np.int64], *, limited: bool = True) -> dict[str, int]:
+    """Counters of one step under the kernel's names; those of pressure only under a limit."""
     return {
         name: int(count)
         for name, count in zip(COUNTER_NAMES, counts, strict=True)
-        if not name.startswith("hugepages-8kB")
+        if not name.startswith("hugepages-8kB") and (limited or name not in PRESSURE_COUNTER_NAMES)
     }
 
 

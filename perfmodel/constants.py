@@ -46,6 +46,15 @@ class Action(IntEnum):
     SPLIT_FOLIOS = 22
     MEMORY_FAILURE = 23
     ZSWAP_WRITEBACK = 24
+    ACCESS = 25
+
+
+class Workload(IntEnum):
+    """Which pages the accesses of a step go to; the names are those of `specs.step.Workload`."""
+
+    CYCLIC = 0
+    UNIFORM = 1
+    ZIPF = 2
 
 
 class Content(IntEnum):
@@ -235,6 +244,15 @@ class Counter(IntEnum):
     ZSWPIN = 18
     ZSWPOUT = 19
     ZSWPWB = 20
+    THP_FAULT_FALLBACK = 21
+    THP_FAULT_FALLBACK_CHARGE = 22
+    PGSCAN_ANON = 23
+    PGSTEAL_ANON = 24
+    PGACTIVATE = 25
+    PGDEACTIVATE = 26
+    WORKINGSET_REFAULT_ANON = 27
+    WORKINGSET_ACTIVATE_ANON = 28
+    WORKINGSET_RESTORE_ANON = 29
 
 
 class OrderCounter(IntEnum):
@@ -249,6 +267,8 @@ class OrderCounter(IntEnum):
     ANON_FAULT_ALLOC = 6
     SPLIT = 7
     SPLIT_DEFERRED = 8
+    ANON_FAULT_FALLBACK = 9
+    ANON_FAULT_FALLBACK_CHARGE = 10
 
 
 # Counter of statistic s of order o stands at ORDER_BASE + s * PMD_ORDER + o - 1.
@@ -277,6 +297,18 @@ COUNTER_NAMES = _counter_names()
 
 # Anonymous memory has no folios of order 1, so the kernel has no counters for them.
 LIVE_COUNTER_NAMES = tuple(name for name in COUNTER_NAMES if not name.startswith("hugepages-8kB"))
+
+
+# Only a memory limit moves these. Without one the kernel still counts some of them, for a reclaim
+# that the model does in one go, and neither world reports them.
+PRESSURE_COUNTER_NAMES = frozenset(
+    {
+        *(name for name in COUNTER_NAMES if name.startswith(("thp_fault_fallback", "pgscan"))),
+        *(name for name in COUNTER_NAMES if name.startswith(("pgsteal", "pgactivate"))),
+        *(name for name in COUNTER_NAMES if name.startswith(("pgdeactivate", "workingset"))),
+        *(name for name in COUNTER_NAMES if "/anon_fault_fallback" in name),
+    }
+)
 
 
 class Mapping(IntEnum):

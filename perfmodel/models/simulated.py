@@ -29,7 +29,7 @@ from perfmodel.specs.catalog import load_device, load_machine, load_policy, load
 from perfmodel.specs.device import DeviceKind, SwapDevice
 from perfmodel.specs.machine import Machine
 from perfmodel.specs.policy import SIMULATED_ENTRIES, Policy
-from perfmodel.specs.scenario import Scenario
+from perfmodel.specs.scenario import Backing, Scenario
 from perfmodel.specs.step import StepAction
 from perfmodel.specs.translation import Translation
 from perfmodel.units import format_bytes
@@ -76,6 +76,20 @@ def _too_large(scenario: Scenario, takes: str) -> str:
     )
 
 
+def _check_simulated(scenario: Scenario) -> None:
+    """Refuse what the engine does not know yet."""
+    wanted = {
+        "settings.memory_limit": scenario.is_limited,
+        "region.backing": scenario.region.backing is not Backing.THP,
+        "a step with action access": any(s.action is StepAction.ACCESS for s in scenario.steps),
+    }
+    for name, is_wanted in wanted.items():
+        if is_wanted:
+            raise CapabilityError(
+                f"scenario {scenario.name!r} has {name}, which is not simulated yet; measure it"
+            )
+
+
 def count_events(
     scenario: Scenario, machine: Machine, policy: Policy, device: DeviceKind, seeds: range
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
@@ -87,6 +101,7 @@ def count_events(
         `abi` takes counters, events and the rest out of it.
     mapping : int64 array, shape (seeds, N_MAPPING)
     """
+    _check_simulated(scenario)
     parameters = abi.pack_parameters(scenario, policy, device, seeds)
     steps = abi.pack_steps(scenario.steps)
     sizes = _state_sizes(scenario, policy, len(seeds))
@@ -208,7 +223,9 @@ def simulate_draws(
                 name=step.name,
                 elapsed_ns=_nanoseconds(by_run[0, index]),
                 interval_ns=(_nanoseconds(low), _nanoseconds(high)),
-                counters=abi.name_counters(abi.counters_of(counts[0, index])),
+                counters=abi.name_counters(
+                    abi.counters_of(counts[0, index]), limited=scenario.is_limited
+                ),
                 breakdown_ns=_breakdown(events[0, index], prices[0]),
                 events={
                     event.name.lower(): int(events[0, index, event])

@@ -23,7 +23,7 @@ IO_COST = 32
 PAGES_PER_GIB = 1 << 18
 
 
-class OutOfMemory(Exception):
+class OutOfMemoryError(Exception):
     """The kernel would kill the process: nothing can be reclaimed."""
 
 
@@ -98,7 +98,7 @@ class Pressure:
         self.old = Statistics()
         self.tables = 0
         if not self.charge(other_pages):
-            raise OutOfMemory
+            raise OutOfMemoryError
 
     def flush(self) -> None:
         """Bring the statistics up to date."""
@@ -125,7 +125,7 @@ class Pressure:
                 if not retries:
                     if pages > COSTLY:
                         return False
-                    raise OutOfMemory
+                    raise OutOfMemoryError
                 retries -= 1
         return True
 
