@@ -48,8 +48,8 @@ def run_repetition(request: dict[str, Any]) -> dict[str, Any]:
     Parameters
     ----------
     request : dict
-        ``size_bytes``, ``content``, ``memfd``, ``huge``, ``steps`` as `session.request` lists them, and what
-        `pressure.from_request` needs.
+        ``size_bytes``, ``content``, ``memfd``, ``huge``, ``steps`` as `session.request` lists them,
+        and what `pressure.from_request` needs.
 
     Returns
     -------
