@@ -15,7 +15,9 @@ from perfmodel.constants import (
     PAGE_BYTES,
     PAGES_PER_PMD,
     PICOSECONDS_PER_NANOSECOND,
+    PRESSURE_COUNTER_NAMES,
     Action,
+    Backing,
     Content,
     Delay,
     Event,
@@ -85,6 +87,8 @@ _STEP_FIELDS = (
 )
 STEPS = np.dtype([(name, np.int64) for name in ("action", "racing", *_STEP_FIELDS)], align=True)
 
+# Linux's default.
+_SWAPPINESS = 60
 _LEVELS = {"pte": SwapEntryLevel.PTE, "pmd": SwapEntryLevel.PMD}
 
 # Where each event's price stands, and the part of the time breakdown that it belongs to.
@@ -253,10 +257,11 @@ def pack_parameters(
         "vma_readahead": int(settings.vma_readahead),
         "synchronous": int(device.synchronous),
         "block_device": int(device.block_device),
-        "memory_limit": 0,
+        "memory_limit": (settings.memory_limit_bytes or 0) // PAGE_BYTES,
+        # The page with the PMD entries.
         "other_charged_pages": 1,
-        "swappiness": 60,
-        "backing": 0,
+        "swappiness": _SWAPPINESS,
+        "backing": int(Backing[scenario.region.backing.name]),
     }
     records = np.zeros(len(seeds), dtype=PARAMETERS)
     for name, value in fields.items():
@@ -276,12 +281,12 @@ def pack_steps(steps: Sequence[Step]) -> npt.NDArray[np.void]:
     return records
 
 
-def name_counters(counts: npt.NDArray[np.int64]) -> dict[str, int]:
-    """Counters of one step under the kernel's names."""
+def name_counters(counts: npt.NDArray[np.int64], *, limited: bool = True) -> dict[str, int]:
+    """Counters of one step under the kernel's names; those of pressure only under a limit."""
     return {
         name: int(count)
         for name, count in zip(COUNTER_NAMES, counts, strict=True)
-        if not name.startswith("hugepages-8kB")
+        if not name.startswith("hugepages-8kB") and (limited or name not in PRESSURE_COUNTER_NAMES)
     }
 
 

@@ -46,6 +46,15 @@ class Action(IntEnum):
     SPLIT_FOLIOS = 22
     MEMORY_FAILURE = 23
     ZSWAP_WRITEBACK = 24
+    ACCESS = 25
+
+
+class Workload(IntEnum):
+    """Which pages the accesses of a step go to; the names are those of `specs.step.Workload`."""
+
+    CYCLIC = 0
+    UNIFORM = 1
+    ZIPF = 2
 
 
 class Content(IntEnum):
@@ -284,10 +293,9 @@ class Counter(IntEnum):
     PGSTEAL_ANON = 24
     PGACTIVATE = 25
     PGDEACTIVATE = 26
-    PGROTATED = 27
-    WORKINGSET_REFAULT_ANON = 28
-    WORKINGSET_ACTIVATE_ANON = 29
-    WORKINGSET_RESTORE_ANON = 30
+    WORKINGSET_REFAULT_ANON = 27
+    WORKINGSET_ACTIVATE_ANON = 28
+    WORKINGSET_RESTORE_ANON = 29
 
 
 class OrderCounter(IntEnum):
@@ -332,6 +340,18 @@ COUNTER_NAMES = _counter_names()
 
 # Anonymous memory has no folios of order 1, so the kernel has no counters for them.
 LIVE_COUNTER_NAMES = tuple(name for name in COUNTER_NAMES if not name.startswith("hugepages-8kB"))
+
+
+# Only a memory limit moves these. Without one the kernel still counts some of them, for a reclaim
+# that the model does in one go, and neither world reports them.
+PRESSURE_COUNTER_NAMES = frozenset(
+    {
+        *(name for name in COUNTER_NAMES if name.startswith(("thp_fault_fallback", "pgscan"))),
+        *(name for name in COUNTER_NAMES if name.startswith(("pgsteal", "pgactivate"))),
+        *(name for name in COUNTER_NAMES if name.startswith(("pgdeactivate", "workingset"))),
+        *(name for name in COUNTER_NAMES if "/anon_fault_fallback" in name),
+    }
+)
 
 
 class Mapping(IntEnum):

@@ -10,7 +10,10 @@ import os
 import stat
 from pathlib import Path
 
+import llvmlite.ir
 import numba
+import numba.core.imputils
+import numba.core.typing.templates
 import numba.extending
 
 
@@ -69,9 +72,73 @@ def inline_kernel(function):
     return numba.njit(**_INNER, **_OPTIONS | {"forceinline": True})(function)
 
 
+class _Reference(numba.types.Type):
+    """Where a named tuple lies, which is one word to hand on instead of all its arrays' parts."""
+
+    def __init__(self, target):
+        self.target = target
+        super().__init__(name=f"Reference({target})")
+
+
+@numba.extending.register_model(_Reference)
+class _ReferenceModel(numba.extending.models.PrimitiveModel):
+    def __init__(self, dmm, fe_type):
+        target = dmm.lookup(fe_type.target).get_value_type()
+        super().__init__(dmm, fe_type, target.as_pointer())
+
+
+@numba.core.typing.templates.infer_getattr
+class _ReferenceAttribute(numba.core.typing.templates.AttributeTemplate):
+    key = _Reference
+
+    def generic_resolve(self, reference, name):
+        fields = reference.target.fields
+        return reference.target[fields.index(name)] if name in fields else None
+
+
+def _load_constant(builder, place):
+    """Load what nobody changes, part by part, so that the compiler need not load it again."""
+    kind = place.type.pointee
+    if isinstance(kind, llvmlite.ir.BaseStructType | llvmlite.ir.ArrayType):
+        value = kind(llvmlite.ir.Undefined)
+        size = kind.count if isinstance(kind, llvmlite.ir.ArrayType) else len(kind.elements)
+        for index in range(size):
+            part = numba.core.cgutils.gep_inbounds(builder, place, 0, index)
+            value = builder.insert_value(value, _load_constant(builder, part), index)
+        return value
+    value = builder.load(place)
+    value.set_metadata("invariant.load", builder.module.add_metadata([]))
+    return value
+
+
+@numba.core.imputils.lower_getattr_generic(_Reference)
+def _get_attribute(context, builder, reference, place, name):
+    index = reference.target.fields.index(name)
+    part = _load_constant(builder, numba.core.cgutils.gep_inbounds(builder, place, 0, index))
+    return numba.core.imputils.impl_ret_borrowed(context, builder, reference.target[index], part)
+
+
+def _refer(typing_context, target):
+    def generate(context, builder, signature, arguments):
+        place = numba.core.cgutils.alloca_once_value(builder, arguments[0])
+        # What was stored here must not be taken for what is loaded as constant.
+        launder = llvmlite.ir.FunctionType(place.type, [place.type])
+        return builder.asm(launder, "", "=r,0,~{memory}", [place], side_effect=True)
+
+    return _Reference(target)(target), generate
+
+
 types = numba.types
 cgutils = numba.core.cgutils
 JIT = not numba.config.DISABLE_JIT
+
+
+def _itself(target):
+    return target
+
+
+# Of a named tuple of arrays: what a kernel hands on to others. Valid until the kernel returns.
+refer = numba.extending.intrinsic(_refer) if JIT else _itself
 
 
 def intrinsic(plain, *, constants=False):

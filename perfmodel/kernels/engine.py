@@ -16,7 +16,7 @@ from perfmodel.constants import (
     PteKind,
     RegionState,
 )
-from perfmodel.kernels._jit import inline_kernel, inner_kernel, kernel
+from perfmodel.kernels._jit import inline_kernel, inner_kernel, kernel, refer
 from perfmodel.kernels.advice import pageout_chunk, willneed_chunk
 from perfmodel.kernels.background import (
     memory_failure,
@@ -79,8 +79,9 @@ _RACED_FIRST = PAGES_PER_PMD // 2
 
 
 @kernel
-def prepare(m, regions, clusters, neighbour_slots, free_clusters):
+def prepare(memory, regions, clusters, neighbour_slots, free_clusters):
     """A process with an empty region, and the swap device as the scenario finds it."""
+    m = refer(memory)
     m.state[:] = 0
     m.state[Cell.REGIONS] = regions
     m.state[Cell.CPUS] = 1
@@ -140,7 +141,7 @@ def access(m, process, number, write, racing):
         walked = translate(m, process, number, np.int64(Kind.HUGE_2M.value), write)
     if walked and is_limited(m):
         make_young(m, q, entry)
-    if number < m.state[Cell.WARM_UNTIL]:
+    if m.state[Cell.WARM_FROM] <= number < m.state[Cell.WARM_UNTIL]:
         charge(m, Event.ACCESS_CACHED, 1)
     else:
         charge(m, Event.ACCESS_MEMORY, 1)
@@ -248,6 +249,51 @@ def touch(m, step):
                 m.state[Cell.TURN] = 0
                 m.state[Cell.SPAN] += 1
                 m.state[Cell.WARM_UNTIL] = 0
+
+
+@kernel
+def start_accesses(memory, step, accesses):
+    """So many CPUs begin, and share so many accesses."""
+    m = refer(memory)
+    _start_cpus(m, step)
+    cpus = m.state[Cell.CPUS]
+    for cpu in range(cpus):
+        base = cpu_cell(cpu) - Cell.NOW if cpu > 0 else np.int64(0)
+        m.state[base + Cell.READY] = 0
+        m.state[base + Cell.TOTAL] = (cpu + 1) * accesses // cpus - cpu * accesses // cpus
+    if is_limited(m):
+        flush_statistics(m)
+
+
+@kernel
+def run_accesses(memory, step, trace):
+    """Accesses of all CPUs until one of them has no more; returns that one, -1 at the end.
+
+    Parameters
+    ----------
+    trace : int64 array, shape (CPUs, block)
+        Access n of a CPU goes to the page of its share that stands at n modulo the block. Up to
+        the CPU's `Cell.READY` they are valid.
+    """
+    m = refer(memory)
+    process = step["process"]
+    while not m.state[Cell.EXHAUSTED]:
+        limit = _next_cpu(m)
+        if limit < 0:
+            _end_cpus(m)
+            m.state[Cell.STEP] += 1
+            break
+        cpu = m.state[Cell.CPU]
+        first = m.state[Cell.SPAN] * PAGES_PER_PMD + shift_of(m, process)
+        while m.state[Cell.NOW] <= limit and m.state[Cell.POSITION] < m.state[Cell.READY]:
+            page = trace[cpu, m.state[Cell.POSITION] % trace.shape[1]]
+            access(m, process, first + page, step["write"], np.int64(0))
+            if m.state[Cell.EXHAUSTED]:
+                return np.int64(-1)
+            m.state[Cell.POSITION] += 1
+        if m.state[Cell.POSITION] == m.state[Cell.READY] < m.state[Cell.TOTAL]:
+            return cpu
+    return np.int64(-1)
 
 
 @inline_kernel
@@ -388,12 +434,13 @@ def _act(m, step):
 
 
 @kernel
-def run_step(m, step):
+def run_step(memory, step):
     """One step. Allocates: no. Mutates: everything in `m` but the parameters.
 
     Ends early, with `Cell.EXHAUSTED` set, where the pools cannot hold what comes next; the counts
     are worth nothing then.
     """
+    m = refer(memory)
     if m.state[Cell.EXHAUSTED]:
         return
     action = step["action"]
@@ -432,8 +479,9 @@ def run_step(m, step):
 
 
 @kernel
-def describe_mapping(m, mapping):
+def describe_mapping(memory, mapping):
     """What process 0 maps how. Allocates: no. Mutates: mapping."""
+    m = refer(memory)
     for span in range(m.state[Cell.RANGES]):
         kind = pmd_kind(m, span)
         if kind == RegionState.NONE:

@@ -81,6 +81,13 @@ def _number(m, q, entry):
 
 
 @inline_kernel
+def _warm(m, q, first, size):
+    """The fault has brought these pages; their lines are still near."""
+    m.state[Cell.WARM_FROM] = _number(m, q, first)
+    m.state[Cell.WARM_UNTIL] = _number(m, q, first + size)
+
+
+@inline_kernel
 def _writable_by(m, q, entry, flags):
     """WRITABLE if an entry with these flags may be written to."""
     if may_be_writable(flags) and page_protection(m, q, entry) == WRITABLE_PAGE:
@@ -124,7 +131,7 @@ def new_thp(m, process, q, deposit):
     if deposit == 1 and m.parameters["lazy_page_table_deposit"] == 0:
         charge(m, Event.PAGE_TABLE_ALLOCATION, 1)
     hold_pmd(m, q, np.int64(1))
-    m.state[Cell.WARM_UNTIL] = _number(m, q, np.int64(PAGES_PER_PMD))
+    _warm(m, q, np.int64(0), np.int64(PAGES_PER_PMD))
     return True
 
 
@@ -160,7 +167,7 @@ def swap_entry_fault(m, process, q, entry, write):
         reason = try_huge_read(m, q, cluster, page)
         if reason == NO_FALLBACK:
             m.counts[COUNTERS + Counter.PGMAJFAULT] += 1
-            m.state[Cell.WARM_UNTIL] = _number(m, q, np.int64(PAGES_PER_PMD))
+            _warm(m, q, np.int64(0), np.int64(PAGES_PER_PMD))
             map_huge(m, q, np.int64(0), np.int64(1), write)
     elif found == CacheClass.HUGE:
         reason = np.int64(NO_FALLBACK)
@@ -255,7 +262,7 @@ def _read_directly(m, process, q, entry, slot):
     flags = slot_word(m, slot) & (SLOT_ZERO | SLOT_ZSWAP)
     read_folio(m, order, flags, np.int64(1))
     hold_cluster(m, slot // PAGES_PER_PMD, size)
-    m.state[Cell.WARM_UNTIL] = _number(m, q, first + size)
+    _warm(m, q, first, size)
     carried = (m.rows[pmd_value(m, q), entry] & CARRIED) | EXCLUSIVE
     map_ptes(m, q, first, size, folio, np.int64(0), carried, np.int64(1))
     put_slots(m, slot, size)
@@ -293,7 +300,7 @@ def swap_in_pte(m, process, q, entry, write, by_fault):
             _read_directly(m, process, q, entry, slot)
             return
         folio = swap_in_with_readahead(m, process, q, entry, slot)
-        m.state[Cell.WARM_UNTIL] = _number(m, q, entry + 1)
+        _warm(m, q, entry, np.int64(1))
     size = np.int64(1)
     first = entry
     part = slot - folio_slot(m, folio)
@@ -330,7 +337,7 @@ def _copy_page(m, process, q, entry):
     charge(m, Event.COPY_PAGE, 1)
     map_ptes(m, q, entry, np.int64(1), folio, np.int64(0), flags, np.int64(0))
     remove_mappings(m, word_folio(word), np.int64(1), np.int64(1))
-    m.state[Cell.WARM_UNTIL] = _number(m, q, entry + 1)
+    _warm(m, q, entry, np.int64(1))
 
 
 @inner_kernel
@@ -388,7 +395,7 @@ def _anon_folio(m, process, q, entry, order):
     charge(m, Event.CLEAR_PAGE, size)
     flags = np.int64(OWN)
     map_ptes(m, q, first, size, folio, np.int64(0), flags, np.int64(0))
-    m.state[Cell.WARM_UNTIL] = _number(m, q, first + size)
+    _warm(m, q, first, size)
 
 
 @inline_kernel

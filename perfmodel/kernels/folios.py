@@ -128,7 +128,8 @@ def enter_cache(m, folio, slot):
         return
     row = detail(m, cluster)
     if is_limited(m):
-        m.shadows[slot : slot + (1 << order)] = 0
+        for number in range(slot, slot + (1 << order)):
+            m.shadows[number] = 0
     first = slot % PAGES_PER_PMD
     for part in range(1 << order):
         word = m.rows[row, first + part]

@@ -151,7 +151,7 @@ class Cell(IntEnum):
     CPUS = 78  # that run this step
     CPU = 79  # the one that runs now; its own cells follow
     NOW = 80  # its clock, picoseconds
-    WARM_UNTIL = 81  # entries below were brought in by a fault of this step
+    WARM_UNTIL = 81  # pages from WARM_FROM on, up to here, came with the last fault of this step
     LAST_TRANSLATION = 82  # what its TLB was asked for last, -1 if it forgot something since
     POSITION = 83  # how many of its accesses are done
     READY = 84  # how many are known
@@ -160,6 +160,7 @@ class Cell(IntEnum):
     TURN = 87  # and which one it is in the range
     HINTS = 88  # next slot for each order, 10 cells
     STOCK = 98  # pages charged in advance
+    WARM_FROM = 99
     # The memory cgroup; nothing of it is used where LIMIT is 0. Sizes in pages.
     LIMIT = 100
     USAGE = 101
@@ -182,7 +183,7 @@ class Cell(IntEnum):
 
 # What belongs to one CPU: the cells from NOW to the hints. Those of the one that runs stand there,
 # those of the others wait behind the processes.
-CPU_CELLS = Cell.STOCK + 1 - Cell.NOW
+CPU_CELLS = Cell.WARM_FROM + 1 - Cell.NOW
 MOST_CPUS = 64
 PROCESS_CELLS = 8
 ALIVE = 0

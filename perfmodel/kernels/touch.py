@@ -70,3 +70,29 @@ def reference_loop(turns):
     for _ in range(turns):
         state = state * 48271 % 2147483647
     return state
+
+
+@kernel
+def access_pages(words, pages):
+    """Read one word in each of `pages`, numbers of pages of the region, in their order.
+
+    As `touch_pages` does, every load waiting for the last.
+    Allocates: no. Mutates: nothing.
+    """
+    word = 0
+    for turn in range(pages.shape[0]):
+        line = pages[turn] * CACHE_LINES_PER_PAGE + pages[turn] % CACHE_LINES_PER_PAGE
+        word = words[line * _WORDS_PER_LINE + (word >> 63)]
+    return word
+
+
+@kernel
+def access_pages_to_write(words, pages):
+    """Write one word, never 0, in each of `pages`, where `access_pages` reads.
+
+    Allocates: no. Mutates: words.
+    """
+    for turn in range(pages.shape[0]):
+        page = pages[turn]
+        line = page * CACHE_LINES_PER_PAGE + page % CACHE_LINES_PER_PAGE
+        words[line * _WORDS_PER_LINE] = page % PAGES_PER_PMD + 1

@@ -16,11 +16,19 @@ import numpy as np
 import numpy.typing as npt
 
 from perfmodel.constants import PAGE_BYTES, PMD_BYTES
-from perfmodel.kernels.touch import touch_pages, write_pages, write_regions
+from perfmodel.kernels.touch import (
+    access_pages,
+    access_pages_to_write,
+    touch_pages,
+    write_pages,
+    write_regions,
+)
 from perfmodel.measure import linux, observe
 from perfmodel.measure.linux import LinuxCallError
 from perfmodel.measure.region import MappedRegion
 from perfmodel.measure.userfault import Userfault
+from perfmodel.specs.step import Step, StepAction, Workload
+from perfmodel.traces.generator import trace_of
 
 _MOST_TRIES = 10_000
 
@@ -54,6 +62,11 @@ def prepare(
         touch = write_pages if step["write"] else touch_pages
         words = region.words
         return lambda: touch(words, region.count, pages), _nothing
+    if action == "access":
+        trace = trace_of(_step(step), region.size // PAGE_BYTES).all_pages()
+        access = access_pages_to_write if step["write"] else access_pages
+        words = region.words
+        return lambda: access(words, trace), _nothing
     if action == "collapse":
         return lambda: _collapse(*parts[0]), _nothing
     if action in ADVICE:
@@ -67,6 +80,17 @@ def prepare(
         write_protect = region.userfault().write_protect
         return lambda: _each(write_protect, parts), _nothing
     return _OTHERS[action](region, step, parts)
+
+
+def _step(step: dict[str, Any]) -> Step:
+    """The access step that a request describes."""
+    access = step["access"]
+    return Step(
+        name=step["name"],
+        action=StepAction.ACCESS,
+        write=step["write"],
+        **access | {"workload": Workload(access["workload"])},
+    )
 
 
 def _each(call: Callable[..., None], parts: list[tuple[int, int]], *more: int) -> None:

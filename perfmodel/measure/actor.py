@@ -52,11 +52,12 @@ class Actor:
 
         def watched() -> int:
             nonlocal faults, after
-            faults = _faults()
-            start = time.perf_counter_ns()
-            run()
-            elapsed = time.perf_counter_ns() - start
-            after = _faults()
+            with self._pressure.charging():
+                faults = _faults()
+                start = time.perf_counter_ns()
+                run()
+                elapsed = time.perf_counter_ns() - start
+                after = _faults()
             return elapsed
 
         reply = self.count(watched)
@@ -98,10 +99,10 @@ class Actor:
 
         It returns its own time; page faults count as none.
         """
-        before = self._pressure.system.counters()
+        before = self._pressure.counters()
         elapsed = timed()
         self._pressure.settle()
-        after = self._pressure.system.counters()
+        after = self._pressure.counters()
         counters = dict.fromkeys(RUSAGE_COUNTERS, 0)
         counters |= {name: after[name] - before[name] for name in before}
         return {"elapsed_ns": elapsed, "counters": counters, "observed": {}}

@@ -41,6 +41,16 @@ class MemoryCgroup:
             message = f"{self.folder} takes no process: {error.strerror}; {_REMEDY}"
             raise CapabilityError(message) from None
 
+    def set_limit(self, size: int) -> None:
+        """Limit its memory to so many bytes; swap is not limited."""
+        old = self.folder / "memory.limit_in_bytes"
+        file = old if old.exists() else self.folder / "memory.max"
+        try:
+            file.write_text(str(size))
+        except OSError as error:
+            message = f"{file} cannot be set to {size}: {error.strerror}; {_REMEDY}"
+            raise CapabilityError(message) from None
+
     def add_up(self) -> None:
         """Have the kernel add up its statistics; going by old ones it may spare memory for ever."""
         self.swap_cached_bytes()
@@ -73,6 +83,11 @@ class MemoryCgroup:
                     message = f"{self.folder} cannot be removed: {error.strerror}"
                     raise CapabilityError(message) from None
                 time.sleep(0.02)
+
+
+def limited_beside(folder: Path) -> Path:
+    """Where the limited cgroup stands, next to that of the measuring process."""
+    return folder.with_name(f"{folder.name}-limited")
 
 
 def folder_for(system: System) -> Path:

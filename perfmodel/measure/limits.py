@@ -54,7 +54,7 @@ def refusals(scenario: Scenario) -> list[str]:
 def needs_cgroup(scenario: Scenario, device: SwapDevice) -> bool:
     """Whether the measured memory must stand in a memory cgroup of its own."""
     reclaims = any(step.action is StepAction.RECLAIM for step in scenario.steps)
-    return reclaims or not device.kind.synchronous
+    return reclaims or scenario.is_limited or not device.kind.synchronous
 
 
 def memory_needed(scenario: Scenario, device: SwapDevice) -> int:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import attrs
 
+from perfmodel.constants import PRESSURE_COUNTER_NAMES
 from perfmodel.errors import CapabilityError
 from perfmodel.host import available_memory_bytes
-from perfmodel.measure.cgroup import MemoryCgroup
+from perfmodel.measure.cgroup import MemoryCgroup, limited_beside, make
 from perfmodel.measure.system import System, swap_off, swap_on, write_setting
 
 _MOST_SECONDS = 20.0
@@ -35,12 +38,38 @@ class Pressure:
         the call that asked for them; else empty.
     cgroup : MemoryCgroup, optional
         The one that the worker and its children live in.
+    limited : MemoryCgroup, optional
+        The one that the region's memory is charged to, if it has a limit. The worker is in it only
+        while it runs what is timed, so that nothing of its own is charged there.
     """
 
     system: System
     device: Path
     block: str
     cgroup: MemoryCgroup | None
+    limited: MemoryCgroup | None = None
+
+    @contextmanager
+    def charging(self) -> Iterator[None]:
+        """Have what is mapped meanwhile charged to the limited cgroup, if there is one."""
+        if self.limited is None or self.cgroup is None:
+            yield
+            return
+        self.limited.enter(os.getpid())
+        try:
+            yield
+        finally:
+            self.cgroup.enter(os.getpid())
+
+    def counters(self) -> dict[str, int]:
+        """What the kernel has counted until now, but for what is a process's own."""
+        if self.limited is None:
+            found = self.system.counters()
+            return {name: found[name] for name in found if name not in PRESSURE_COUNTER_NAMES}
+        # Statistics are added up per CPU and cgroup; reclaim goes by what was added up last.
+        self.limited.add_up()
+        self.system.add_up_vmstat()
+        return self.system.counters()
 
     def settle(self) -> None:
         """Wait until what has been swapped out or in is written or read."""
@@ -52,16 +81,17 @@ class Pressure:
 
         Waiting for what is being written is not counted.
         """
-        if self.cgroup is None:
+        cgroup = self.limited or self.cgroup
+        if cgroup is None:
             raise CapabilityError("a reclaim step needs a memory cgroup of its own")
         elapsed = 0
         for _ in range(_MOST_ROUNDS):
-            self.cgroup.add_up()
+            cgroup.add_up()
             start = time.perf_counter_ns()
-            self.cgroup.reclaim()
+            cgroup.reclaim()
             elapsed += time.perf_counter_ns() - start
             self.settle()
-            if resident() == 0 and self.cgroup.swap_cached_bytes() == 0:
+            if resident() == 0 and cgroup.swap_cached_bytes() == 0:
                 break
         return elapsed
 
@@ -116,11 +146,16 @@ class Pressure:
 
 
 def from_request(request: dict[str, Any], system: System) -> Pressure:
-    """As the session's request describes it."""
-    cgroup = request["cgroup"]
+    """As the session's request describes it; a limited cgroup is made, and is the caller's."""
+    cgroup, limit = request["cgroup"], request["limit"]
+    limited = None
+    if limit:
+        limited = make(limited_beside(Path(cgroup)))
+        limited.set_limit(limit)
     return Pressure(
         system=system,
         device=Path(request["device"]),
         block=request["block"],
         cgroup=MemoryCgroup(Path(cgroup)) if cgroup else None,
+        limited=limited,
     )

@@ -20,7 +20,7 @@ _WINDOWS = 2
 
 
 class MappedRegion:
-    """Anonymous memory, or a memfd mapped shared, aligned and advised to use THPs.
+    """Anonymous memory, or a memfd mapped shared, aligned and advised to use THPs, or not to.
 
     There are two windows of addresses, and the region moves from the one to the other. It stands
     2 MiB behind a 1 GiB boundary. One page right behind the boundary and one at the window's end
@@ -28,7 +28,7 @@ class MappedRegion:
     PTE tables.
     """
 
-    def __init__(self, size: int, *, memfd: bool) -> None:
+    def __init__(self, size: int, *, memfd: bool, huge: bool = True) -> None:
         self.size = size
         self._window_size = -(-(2 * PMD_BYTES + PAGE_BYTES + size) // _PUD_BYTES) * _PUD_BYTES
         self._all = _WINDOWS * self._window_size
@@ -53,7 +53,7 @@ class MappedRegion:
                 os.close(descriptor)
         else:
             linux.map_memory(self.address, size)
-        linux.advise(self.address, size, linux.MADV_HUGEPAGE)
+        linux.advise(self.address, size, linux.MADV_HUGEPAGE if huge else linux.MADV_NOHUGEPAGE)
         self.words = self._words()
 
     def _place(self, shift_pages: int) -> int:

@@ -23,7 +23,7 @@ from perfmodel.measure.swapdevice import LiveSwapDevice
 from perfmodel.measure.system import System, write_setting
 from perfmodel.specs.device import SwapDevice
 from perfmodel.specs.policy import SHMEM_ENTRY
-from perfmodel.specs.scenario import Scenario
+from perfmodel.specs.scenario import Backing, Scenario
 from perfmodel.specs.step import Step, StepAction
 
 # One repetition moves at most the region a few times; a machine that needs longer is not well.
@@ -110,6 +110,9 @@ class LiveSession:
             self._cgroup = cgroup.folder_for(self._system)
             self._journal.note_cgroup(self._cgroup)
             cgroup.make(self._cgroup).enter(self._worker.pid)
+            if any(scenario.is_limited for scenario in self._scenarios):
+                # The worker makes it, and removes it, for every repetition.
+                self._journal.note_cgroup(cgroup.limited_beside(self._cgroup))
 
     def _tear_down(self) -> None:
         """Put everything back; a second Ctrl-C does not stop it half-way."""
@@ -139,12 +142,18 @@ class LiveSession:
         """
         assert self._worker is not None, "use the session as a context"
         size = scenario.region.size_bytes
-        rounds = max(1, len(scenario.steps) / _STEPS_PER_ROUND_TRIP)
+        accesses = sum(
+            step.number_of_accesses(scenario.region.pages)
+            for step in scenario.steps
+            if step.action is StepAction.ACCESS
+        )
+        round_trips = len(scenario.steps) + accesses / scenario.region.pages
+        rounds = max(1, round_trips / _STEPS_PER_ROUND_TRIP)
         seconds = _SECONDS_PER_REPETITION + _SECONDS_PER_GIB * size / (1 << 30) * rounds
         for _ in range(_TRIES):
             self._refresh(scenario, entry)
             reply = self._worker.ask(self._request(scenario, entry), seconds)
-            if reply["thp_bytes"] == size:
+            if scenario.region.backing is not Backing.THP or _has_thps(scenario, reply):
                 return reply
             # Nothing to put back: compaction moves pages once, and the repetition is not counted.
             write_setting(self._system.path("/proc/sys/vm/compact_memory"), "1")
@@ -187,6 +196,8 @@ class LiveSession:
             "size_bytes": scenario.region.size_bytes,
             "content": scenario.region.content.value,
             "memfd": entry == SHMEM_ENTRY,
+            "huge": scenario.region.backing is not Backing.BASE,
+            "limit": scenario.settings.memory_limit_bytes or 0,
             "steps": _requested_steps(scenario.steps),
             "device": str(self._swap.path),
             "block": self._swap.block,
@@ -213,9 +224,25 @@ def _requested_steps(steps: tuple[Step, ...]) -> list[dict[str, Any]]:
                 "write": step.write,
                 "writable": step.writable,
                 "shift_pages": step.shift_pages,
+                "access": _requested_access(step),
             }
         )
     return requested
+
+
+def _requested_access(step: Step) -> dict[str, Any]:
+    names = ("accesses", "rounds", "exponent", "scattered", "seed")
+    if step.action is not StepAction.ACCESS:
+        return {}
+    return {"workload": step.workload.value} | {name: getattr(step, name) for name in names}
+
+
+def _has_thps(scenario: Scenario, reply: Repetition) -> bool:
+    """Whether all of the region was filled with THPs; under a limit some may be gone by then."""
+    if scenario.is_limited:
+        counted = reply["steps"][0]["counters"]["thp_fault_alloc"]
+        return bool(counted == scenario.region.count)
+    return bool(reply["thp_bytes"] == scenario.region.size_bytes)
 
 
 def put_back_left_over(

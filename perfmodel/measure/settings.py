@@ -10,7 +10,7 @@ from perfmodel.measure.journal import Journal
 from perfmodel.measure.system import System, chosen, write_setting
 from perfmodel.measure.undo import setting_path
 from perfmodel.specs.policy import MTHP_ENTRIES, SHMEM_ENTRY, mthp_order
-from perfmodel.specs.scenario import Scenario, Zswap
+from perfmodel.specs.scenario import Backing, Scenario, Zswap
 from perfmodel.specs.step import StepAction
 
 _KHUGEPAGED_PAUSE_MS = 3_600_000
@@ -70,6 +70,8 @@ class KernelSettings:
             self._set("zswap", "Y")
         if "zswap" in self._now and wanted.zswap is not Zswap.ON:
             self._set("zswap", "N")
+        mthp_only = scenario.region.backing is Backing.MTHP
+        self._set(f"{hugepage_directory(PMD_ORDER)}/enabled", "never" if mthp_only else "madvise")
         for other in MTHP_ENTRIES:
             if self._system.has_size(mthp_order(other)):
                 self._set(self._mthp(other), "madvise" if other == entry else "never")

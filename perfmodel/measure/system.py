@@ -76,6 +76,10 @@ class System:
         pairs = (line.split() for line in (self.read("/proc/vmstat") or "").splitlines())
         return {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2 and pair[1].isdecimal()}
 
+    def add_up_vmstat(self) -> None:
+        """Have the kernel add up what it counts for each CPU in /proc/vmstat."""
+        write_setting(self.path("/proc/sys/vm/stat_refresh"), "1")
+
     def counters(self) -> dict[str, int]:
         """Every counter of the engine that this kernel has, but those of the process itself."""
         values = self.vmstat()

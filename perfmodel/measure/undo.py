@@ -27,7 +27,7 @@ _OTHER_SETTINGS = {
 }
 _VALUE = re.compile(r"[A-Za-z0-9_+]{1,20}")
 _FILE = re.compile(r"(/[A-Za-z0-9_.@+-]{1,255}){1,20}/perfmodel-swap-[0-9]{1,10}")
-_CGROUP = re.compile(r"(/[A-Za-z0-9_.@:+\\-]{1,255}){1,20}/perfmodel-[0-9]{1,10}")
+_CGROUP = re.compile(r"(/[A-Za-z0-9_.@:+\\-]{1,255}){1,20}/perfmodel-[0-9]{1,10}(-limited)?")
 _HIGHEST_NUMBER = 1 << 20
 _MOST_SECONDS = 5.0
 

@@ -20,7 +20,14 @@ import numpy as np
 
 from perfmodel.constants import PAGE_BYTES, PAGES_PER_PMD, PMD_BYTES
 from perfmodel.errors import CapabilityError
-from perfmodel.kernels.touch import reference_loop, touch_pages, write_pages, write_regions
+from perfmodel.kernels.touch import (
+    access_pages,
+    access_pages_to_write,
+    reference_loop,
+    touch_pages,
+    write_pages,
+    write_regions,
+)
 from perfmodel.measure import linux
 from perfmodel.measure.actor import Actor
 from perfmodel.measure.content import make_content
@@ -28,6 +35,8 @@ from perfmodel.measure.pressure import Pressure, from_request
 from perfmodel.measure.processes import Processes
 from perfmodel.measure.region import MappedRegion
 from perfmodel.measure.system import System
+from perfmodel.specs.step import Step, StepAction, Workload
+from perfmodel.traces.generator import trace_of
 
 _REFERENCE_TURNS = 500_000
 _SYSTEM = System()
@@ -39,8 +48,8 @@ def run_repetition(request: dict[str, Any]) -> dict[str, Any]:
     Parameters
     ----------
     request : dict
-        ``size_bytes``, ``content``, ``memfd``, ``steps`` as `session.request` lists them, and what
-        `pressure.from_request` needs.
+        ``size_bytes``, ``content``, ``memfd``, ``huge``, ``steps`` as `session.request` lists them,
+        and what `pressure.from_request` needs.
 
     Returns
     -------
@@ -54,11 +63,12 @@ def run_repetition(request: dict[str, Any]) -> dict[str, Any]:
     start = time.perf_counter_ns()
     reference_loop(_REFERENCE_TURNS)
     reference = time.perf_counter_ns() - start
-    region = MappedRegion(request["size_bytes"], memfd=request["memfd"])
+    pressure = from_request(request, _SYSTEM)
+    region = MappedRegion(request["size_bytes"], memfd=request["memfd"], huge=request["huge"])
     steps = []
     thp_bytes = 0
     try:
-        actor = Actor(region, content, from_request(request, _SYSTEM))
+        actor = Actor(region, content, pressure)
         forks = sum(step["action"] == "fork" for step in request["steps"])
         processes = Processes(actor, forks)
         try:
@@ -71,6 +81,8 @@ def run_repetition(request: dict[str, Any]) -> dict[str, Any]:
             processes.end()
     finally:
         region.unmap()
+        if pressure.limited is not None:
+            pressure.limited.remove()
     return {
         "steps": steps,
         "mapping": mapping,
@@ -115,6 +127,9 @@ def _rehearse() -> None:
     linux.advise(region.address, PMD_BYTES, linux.MADV_NOHUGEPAGE)
     pressure = Pressure(_SYSTEM, Path(), "", cgroup=None)
     actor = Actor(region, make_content("zero"), pressure)
+    trace = Step("access", StepAction.ACCESS, workload=Workload.ZIPF)
+    access_pages(region.words, trace_of(trace, PAGES_PER_PMD).all_pages())
+    access_pages_to_write(region.words, np.zeros(1, dtype=np.int64))
     step = {"first_page": 0, "page_count": 8, "pages": [0], "write": True, "writable": True}
     for action in ("touch", "protect", "mincore", "pagemap", "smaps"):
         actor.perform(step | {"action": action})

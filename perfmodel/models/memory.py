@@ -27,8 +27,9 @@ from perfmodel.specs.device import DeviceKind
 from perfmodel.specs.machine import Machine
 from perfmodel.specs.policy import Policy
 from perfmodel.specs.scenario import Scenario
-from perfmodel.specs.step import Step
+from perfmodel.specs.step import Step, StepAction
 from perfmodel.specs.translation import Translation
+from perfmodel.traces.generator import BLOCK, trace_of
 
 _POOL_BYTES = 1 << 30
 _PROTECTIONS = "wru"
@@ -96,6 +97,31 @@ def fresh_memory(
     return memory
 
 
+def run_one_step(memory: layout.Memory, step: Step) -> None:
+    """Let the engine do one step."""
+    from perfmodel.kernels.engine import run_accesses, run_step, start_accesses
+
+    record = abi.pack_steps([step])[0]
+    if step.action is not StepAction.ACCESS:
+        run_step(memory, record)
+        return
+    regions = int(memory.state[Cell.REGIONS])
+    cpus = min(step.threads, regions)
+    traces = []
+    for cpu in range(cpus):
+        share = (cpu + 1) * regions // cpus - cpu * regions // cpus
+        own = attrs.evolve(step, seed=step.seed + cpu)
+        traces.append(trace_of(own, share * PAGES_PER_PMD))
+    start_accesses(memory, record, step.number_of_accesses(regions * PAGES_PER_PMD))
+    blocks = np.zeros((cpus, BLOCK), dtype=np.int64)
+    while (cpu := int(run_accesses(memory, record, blocks))) >= 0:
+        # It runs now, so its cells stand in place.
+        first, total = (int(memory.state[cell]) for cell in (Cell.POSITION, Cell.TOTAL))
+        count = min(BLOCK, total - first)
+        traces[cpu].fill(first, blocks[cpu, :count])
+        memory.state[Cell.READY] = first + count
+
+
 class SimulatedMemory:
     """The state of one simulated run.
 
@@ -132,11 +158,9 @@ class SimulatedMemory:
 
     def step(self, step: Step) -> StepCounts:
         """Do one step and return what it counted."""
-        from perfmodel.kernels.engine import run_step
-
         m = self._memory
         m.counts[:] = 0
-        run_step(m, abi.pack_steps([step])[0])
+        run_one_step(m, step)
         if m.state[Cell.EXHAUSTED]:
             raise CapabilityError("the memory of this run is too small for what it splits")
         counters = abi.name_counters(abi.counters_of(m.counts))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from enum import Enum
 from pathlib import Path
 
 import attrs
@@ -25,7 +27,7 @@ from perfmodel.errors import CapabilityError, InputError, Problem
 from perfmodel.host import available_memory_bytes
 from perfmodel.kernels import layout
 from perfmodel.kernels.layout import Cell
-from perfmodel.models.memory import fresh_memory
+from perfmodel.models.memory import fresh_memory, run_one_step
 from perfmodel.models.prices import draw_prices
 from perfmodel.results.provenance import provenance
 from perfmodel.results.result import Result, StepResult
@@ -34,7 +36,7 @@ from perfmodel.specs.device import DeviceKind, SwapDevice
 from perfmodel.specs.machine import Machine
 from perfmodel.specs.policy import SIMULATED_ENTRIES, Policy
 from perfmodel.specs.scenario import Scenario
-from perfmodel.specs.step import StepAction
+from perfmodel.specs.step import Step, StepAction
 from perfmodel.units import format_bytes
 
 DEFAULT_DRAWS = 400
@@ -43,6 +45,14 @@ _RUNS = 32
 _LOW, _HIGH = 0.05, 0.95
 _LARGEST_CLOCK = float(1 << 62)
 _LARGEST_SEED = (1 << 56) - 1
+
+
+class Ending(Enum):
+    """How a run of the engine ended."""
+
+    COMPLETE = "complete"
+    TOO_SMALL = "too small"  # its pools did not suffice
+    OUT_OF_MEMORY = "out of memory"  # in the simulated memory cgroup
 
 
 @attrs.frozen(eq=False)
@@ -117,42 +127,48 @@ def count_events(
     if prices is None:
         prices = np.zeros((len(seeds), N_PRICES), dtype=np.int64)
     parameters = abi.pack_parameters(scenario, policy, device, seeds)
-    steps = abi.pack_steps(scenario.steps)
     sizes = _state_sizes(scenario, policy, len(seeds))
     translation = machine.translation
-    counts = np.zeros((len(seeds), len(steps), layout.N_COUNTS), dtype=np.int64)
+    counts = np.zeros((len(seeds), len(scenario.steps), layout.N_COUNTS), dtype=np.int64)
     mapping = np.zeros((len(seeds), N_MAPPING), dtype=np.int64)
-    elapsed = np.zeros((len(seeds), len(steps)), dtype=np.int64)
+    elapsed = np.zeros((len(seeds), len(scenario.steps)), dtype=np.int64)
     cpus = max(step.threads for step in scenario.steps)
 
-    def run(index: int) -> bool:
+    def run(index: int) -> Ending:
         memory = fresh_memory(parameters[index], sizes, translation, prices[index], cpus)
-        return run_steps(memory, steps, counts[index], elapsed[index], mapping[index])
+        return run_steps(memory, scenario.steps, counts[index], elapsed[index], mapping[index])
 
     # The first one alone, so that nothing is compiled twice; kernels run without the GIL.
-    fits = run(0)
+    endings = {run(0)}
     with ThreadPoolExecutor(_runs_at_once(len(seeds))) as pool:
-        fits = all([fits, *pool.map(run, range(1, len(seeds)))])
-    if not fits:
+        endings |= set(pool.map(run, range(1, len(seeds))))
+    if Ending.OUT_OF_MEMORY in endings:
+        raise InputError(
+            Problem(
+                "the kernel would kill the process: nothing can be reclaimed in its memory cgroup. "
+                "Choose a larger memory_limit, or smaller folios",
+                key="settings.memory_limit",
+            )
+        )
+    if Ending.TOO_SMALL in endings:
         raise CapabilityError(_too_large(scenario, "and splitting it takes more than half"))
     return Runs(counts, elapsed, mapping)
 
 
 def run_steps(
     memory: layout.Memory,
-    steps: npt.NDArray[np.void],
+    steps: Sequence[Step],
     counts: npt.NDArray[np.int64],
     elapsed: npt.NDArray[np.int64],
     mapping: npt.NDArray[np.int64],
-) -> bool:
+) -> Ending:
     """One run of the engine.
 
     Parameters
     ----------
     memory : Memory
         As `models.memory.fresh_memory` returns it.
-    steps : structured array, shape (steps,)
-        As `abi.pack_steps` returns it.
+    steps : sequence of Step
     counts : int64 array, shape (steps, N_COUNTS)
         Receives what each step counts; zeros before.
     elapsed : int64 array, shape (steps,)
@@ -162,17 +178,19 @@ def run_steps(
 
     Returns
     -------
-    bool
-        Whether the memory was enough; if not, the counts are worth nothing.
+    Ending
+        Unless it is COMPLETE, the counts are worth nothing.
     """
-    from perfmodel.kernels.engine import describe_mapping, run_step
+    from perfmodel.kernels.engine import describe_mapping
 
     for index, step in enumerate(steps):
         begin = memory.state[Cell.NOW]
-        run_step(memory._replace(counts=counts[index]), step)
+        run_one_step(memory._replace(counts=counts[index]), step)
         elapsed[index] = memory.state[Cell.NOW] - begin
     describe_mapping(memory, mapping)
-    return not memory.state[Cell.EXHAUSTED]
+    if memory.state[Cell.OUT_OF_MEMORY]:
+        return Ending.OUT_OF_MEMORY
+    return Ending.TOO_SMALL if memory.state[Cell.EXHAUSTED] else Ending.COMPLETE
 
 
 def _check_clock(events: npt.NDArray[np.int64], prices: npt.NDArray[np.int64]) -> None:
@@ -227,7 +245,8 @@ def simulate_draws(
         scenario.settings.charge_failure,
     )
     random = policy.swap_entry == "pmd" and any(0 < chance < 1 for chance in chances)
-    overlaps = any(step.threads > 1 for step in scenario.steps)
+    # Statistics that reclaim steers by are brought up to date by the clock.
+    overlaps = scenario.is_limited or any(step.threads > 1 for step in scenario.steps)
     runs = min(_RUNS, draws + 1) if random or overlaps else 1
     seeds = range(seed * _RUNS, seed * _RUNS + runs)
     prices = draw_prices(machine, device, draws, seed)
@@ -252,7 +271,9 @@ def simulate_draws(
                 name=step.name,
                 elapsed_ns=_nanoseconds(by_run[0, index]),
                 interval_ns=(_nanoseconds(low), _nanoseconds(high)),
-                counters=abi.name_counters(abi.counters_of(counts[0, index])),
+                counters=abi.name_counters(
+                    abi.counters_of(counts[0, index]), limited=scenario.is_limited
+                ),
                 breakdown_ns=_breakdown(
                     events[0, index], abi.waits_of(counts[0, index]), prices[0]
                 ),

@@ -193,7 +193,8 @@ def _numbers_hook(length: int) -> Callable[[Any, Any], Any]:
 
 # A key of a file whose name or form differs from the attribute it becomes; quantities never do.
 _SPECIAL_KEYS: dict[str, tuple[str, Callable[[Any, Any], Any]]] = {
-    "size_bytes": ("size", _structure_size)
+    "size_bytes": ("size", _structure_size),
+    "memory_limit_bytes": ("memory_limit", _structure_size),
 }
 
 
@@ -307,9 +308,11 @@ def to_table(value: Any) -> Any:
         table = {}
         for attribute in attrs.fields(type(value)):
             inner = getattr(value, attribute.name)
+            if inner is None:
+                continue
             if attribute.name in _SPECIAL_KEYS and not isinstance(inner, Quantity):
                 table[_SPECIAL_KEYS[attribute.name][0]] = f"{inner} B"
-            elif inner is not None:
+            else:
                 table[attribute.name] = to_table(inner)
         return table
     if isinstance(value, dict):

@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 
-from perfmodel.constants import PAGES_PER_PMD, PMD_BYTES, USER_ADDRESS_SPACE_BYTES
+from perfmodel.constants import PAGE_BYTES, PAGES_PER_PMD, PMD_BYTES, USER_ADDRESS_SPACE_BYTES
 from perfmodel.specs.quantity import text, tuple_of, whole_number
 from perfmodel.specs.step import Step, StepAction
 
@@ -34,12 +34,27 @@ class Zswap(StrEnum):
     OFF = "off"
 
 
+class Backing(StrEnum):
+    """What the kernel may use for the region's memory.
+
+    ``thp``: folios of 2 MiB when it is filled, and the entry's mTHPs at a swap-in. ``mthp``: the
+    entry's mTHPs for both. ``base``: pages of 4 KiB only (MADV_NOHUGEPAGE).
+    """
+
+    THP = "thp"
+    MTHP = "mthp"
+    BASE = "base"
+
+
 @attrs.frozen
 class Region:
-    """Anonymous memory, mapped by THPs once it has been filled."""
+    """Anonymous memory, mapped by THPs once it has been filled unless `backing` says otherwise."""
 
     size_bytes: int = attrs.field()
     content: PageContent = attrs.field(validator=attrs.validators.instance_of(PageContent))
+    backing: Backing = attrs.field(
+        default=Backing.THP, validator=attrs.validators.instance_of(Backing)
+    )
 
     @size_bytes.validator
     def _is_whole_regions(self, _: object, value: object) -> None:
@@ -47,6 +62,11 @@ class Region:
             raise ValueError("must be a multiple of 2 MiB, and at least one")
         if value > USER_ADDRESS_SPACE_BYTES:
             raise ValueError("must fit into the 128 TiB that a process can address")
+
+    @property
+    def pages(self) -> int:
+        """Number of 4 KiB pages."""
+        return self.size_bytes // PAGE_BYTES
 
     @property
     def count(self) -> int:
@@ -83,6 +103,16 @@ class SwapSpace:
             raise ValueError("free_clusters must not be more than clusters")
 
 
+_LEAST_LIMIT = 4 * PMD_BYTES
+
+
+def _memory_limit(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    if value is None:
+        return
+    if type(value) is not int or value < _LEAST_LIMIT or value % PAGE_BYTES:
+        raise ValueError("must be a multiple of 4 KiB, and at least 8 MiB")
+
+
 def _probability(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
     if type(value) not in (int, float) or not 0 <= value <= 1:  # type: ignore[operator]
         raise ValueError(f"{attribute.name} must be a probability from 0 to 1")
@@ -102,6 +132,8 @@ class Settings:
     order9_failure, charge_failure : float
         Probability that no order-9 page can be had at a swap-in, and that its charge to the memory
         cgroup is refused. Only the model can ask for that.
+    memory_limit_bytes : int, optional
+        Limit of the memory cgroup that the region's memory is charged to, page tables included.
     """
 
     page_cluster: int = whole_number(0, 5, default=3)
@@ -109,6 +141,7 @@ class Settings:
     zswap: Zswap = attrs.field(default=Zswap.NEVER, validator=attrs.validators.instance_of(Zswap))
     order9_failure: float = attrs.field(default=0.0, validator=_probability)
     charge_failure: float = attrs.field(default=0.0, validator=_probability)
+    memory_limit_bytes: int | None = attrs.field(default=None, validator=_memory_limit)
 
 
 _MOST_STEPS = 1000
@@ -135,6 +168,24 @@ def _steps(_: object, attribute: attrs.Attribute[Any], value: tuple[Step, ...]) 
 _OVER_HOLES = frozenset({StepAction.PAGEMAP, StepAction.SMAPS, StepAction.CLEAR_SOFT_DIRTY})
 
 
+# What docs/pressure.md says about memory that is on LRU lists.
+_UNDER_A_LIMIT = frozenset(
+    {
+        StepAction.FILL,
+        StepAction.TOUCH,
+        StepAction.ACCESS,
+        StepAction.PAGEOUT,
+        StepAction.RECLAIM,
+        StepAction.WILLNEED,
+        StepAction.COLLAPSE,
+        StepAction.KHUGEPAGED,
+        StepAction.MINCORE,
+        StepAction.PAGEMAP,
+        StepAction.SMAPS,
+    }
+)
+
+
 class _Memory:
     """What a process may do with which of the 512 pages of each 2 MiB, as bit masks."""
 
@@ -155,7 +206,7 @@ class _Memory:
             return "touches pages that an earlier step has unmapped"
         if step.action is StepAction.MOVE and part & ~self.writable:
             return "moves pages that are read-only"
-        if step.action is StepAction.TOUCH and step.write:
+        if step.action in (StepAction.TOUCH, StepAction.ACCESS) and step.write:
             if part & ~self.writable:
                 return "writes to pages that are read-only"
             if part & self.guarded:
@@ -218,6 +269,10 @@ class Scenario:
 
     def __attrs_post_init__(self) -> None:
         for step in self.steps:
+            if self.is_limited and step.action not in _UNDER_A_LIMIT:
+                raise ValueError(
+                    f"step {step.name!r}: {step.action.value} is not known under a memory_limit"
+                )
             if step.refuse_write and self.settings.zswap is not Zswap.ON:
                 raise ValueError(f'step {step.name!r}: refuse_write needs zswap = "on"')
 
@@ -225,6 +280,11 @@ class Scenario:
         """Whether both do the same to the same memory, whatever is said about it."""
         mine = (self.region, self.steps, self.swap, self.settings)
         return mine == (other.region, other.steps, other.swap, other.settings)
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether the region's memory is under a limit."""
+        return self.settings.memory_limit_bytes is not None
 
     @property
     def processes(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Any
 
 import attrs
 
@@ -39,6 +40,7 @@ class StepAction(StrEnum):
     SPLIT_FOLIOS = "split-folios"  # deferred split
     MEMORY_FAILURE = "memory-failure"
     ZSWAP_WRITEBACK = "zswap-writeback"
+    ACCESS = "access"  # of single pages, in an order that a workload gives
 
     @property
     def of_the_system(self) -> bool:
@@ -80,6 +82,14 @@ _TAKES_PART = frozenset(
 )
 
 
+_ACCESSING = frozenset({StepAction.TOUCH, StepAction.ACCESS})
+
+
+def _exponent(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    if type(value) is not float or not 0 < value <= 10:
+        raise ValueError(f"{attribute.name} must be a number above 0 and at most 10")
+
+
 class Racing(StrEnum):
     """What another thread does while a step is half-way.
 
@@ -89,6 +99,19 @@ class Racing(StrEnum):
 
     NONE = "none"
     UNMAP = "unmap"
+
+
+class Workload(StrEnum):
+    """Which page each access of a step goes to.
+
+    ``cyclic``: one after the other, from the first to the last and over again. ``uniform``: any,
+    with equal probability. ``zipf``: the page of rank r with a probability proportional to 1 / r to
+    the power of the exponent.
+    """
+
+    CYCLIC = "cyclic"
+    UNIFORM = "uniform"
+    ZIPF = "zipf"
 
 
 @attrs.frozen
@@ -107,7 +130,7 @@ class Step:
         The part of every 2 MiB that the step acts on. The whole is one call over the region, a part
         one call for every 2 MiB.
     write : bool
-        Whether a touch writes (one word of each page) instead of reading.
+        Whether a touch or access writes (one word of each page) instead of reading.
     writable : bool
         Whether a protect step makes the memory writable or read-only.
     shift_pages : int
@@ -117,7 +140,20 @@ class Step:
         dirty in the swap cache. Only the model can ask for that.
     racing : Racing
     threads : int
-        How many CPUs do a touch at the same time, each its own share of the 2 MiB ranges.
+        How many CPUs do a touch or accesses at the same time, each in its own share of the 2 MiB
+        ranges. The n-th CPU's accesses have the seed + n.
+    workload : Workload
+        Which pages an access step goes to.
+    accesses : int
+        How many accesses it makes; 0 means `rounds` times as many as the region has pages.
+    rounds : int
+    exponent : float
+        Of a Zipf workload.
+    scattered : bool
+        Whether the ranks of a Zipf workload are dealt out over the region at random, so that pages
+        which are often used have no such neighbours; else rank r is page r.
+    seed : int
+        Accesses with the same seed are the same, whatever the scenario, the machine and the world.
     """
 
     name: str = attrs.field(validator=text)
@@ -134,25 +170,44 @@ class Step:
         default=Racing.NONE, validator=attrs.validators.instance_of(Racing)
     )
     threads: int = whole_number(1, 64, default=1)
+    workload: Workload = attrs.field(
+        default=Workload.CYCLIC, validator=attrs.validators.instance_of(Workload)
+    )
+    accesses: int = whole_number(0, 1 << 40, default=0)
+    rounds: int = whole_number(1, 1 << 20, default=1)
+    exponent: float = attrs.field(default=1.0, validator=_exponent)
+    scattered: bool = attrs.field(default=True, validator=attrs.validators.instance_of(bool))
+    seed: int = whole_number(0, (1 << 56) - 1, default=0)
 
     def __attrs_post_init__(self) -> None:
         action = self.action
         if self.first_page + self.page_count > PAGES_PER_PMD:
             raise ValueError("first_page + page_count must not be more than 512")
+        accesses = action is StepAction.ACCESS
         belongs = {
             "pages_per_2mib": action is StepAction.TOUCH or self.pages_per_2mib == PAGES_PER_PMD,
             "page_count": action.takes_part or self.page_count == PAGES_PER_PMD,
-            "write": action is StepAction.TOUCH or not self.write,
+            "write": action in _ACCESSING or not self.write,
             "writable": action is StepAction.PROTECT or not self.writable,
             "shift_pages": action in (StepAction.REMAP, StepAction.MOVE) or not self.shift_pages,
             "refuse_write": action is StepAction.PAGEOUT or not self.refuse_write,
             "racing": action is StepAction.TOUCH or self.racing is Racing.NONE,
-            "threads": action is StepAction.TOUCH or self.threads == 1,
+            "threads": action in _ACCESSING or self.threads == 1,
+            "workload": accesses or self.workload is Workload.CYCLIC,
+            "accesses": accesses or not self.accesses,
+            "rounds": accesses or self.rounds == 1,
+            "exponent": self.workload is Workload.ZIPF or self.exponent == 1.0,
+            "scattered": self.workload is Workload.ZIPF or self.scattered,
+            "seed": accesses or not self.seed,
             "process": not action.of_the_system or self.process == 0,
         }
         for key, fits in belongs.items():
             if not fits:
                 raise ValueError(f"{key} does not belong to a {action.value} step")
+
+    def number_of_accesses(self, pages: int) -> int:
+        """Accesses that an access step makes to a region of so many pages."""
+        return self.accesses or self.rounds * pages
 
     @property
     def is_whole(self) -> bool:

@@ -167,7 +167,21 @@ def live_kernels() -> list[int]:
         found.append(int(touch_pages(words, 1, pages)))
         write_pages(words, 1, pages)
         found.append(int(words.sum()))
-    return [*found, int(reference_loop(9)), *_chase()]
+    return [*found, *_accesses(words), int(reference_loop(9)), *_chase()]
+
+
+def _accesses(words: Any) -> list[int]:
+    """Pages of each workload, and what the live loops do to them."""
+    from perfmodel.kernels.touch import access_pages, access_pages_to_write
+    from perfmodel.specs.step import Workload
+    from perfmodel.traces.generator import AccessTrace
+
+    found = []
+    for workload in Workload:
+        pages = AccessTrace(workload, 512, 700, seed=5, exponent=0.8).all_pages()
+        access_pages_to_write(words, pages[:300])
+        found += [int(access_pages(words, pages)), int(words.sum()), *pages[-50:].tolist()]
+    return found
 
 
 def _chase() -> list[int]:

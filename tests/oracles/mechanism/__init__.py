@@ -22,6 +22,7 @@ from tests.oracles.mechanism import (
     system,
 )
 from tests.oracles.mechanism.memory import PAGES
+from tests.oracles.mechanism.pressure import Pressure
 from tests.oracles.mechanism.world import Call, Counts, Rules, World
 
 __all__ = ["Call", "Counts", "Mechanism", "Rules"]
@@ -32,6 +33,7 @@ PAGE_BYTES = 4096
 ACTIONS: dict[str, Callable[[World, Call], None]] = {
     "fill": lambda world, call: faults.fill(world),
     "touch": faults.touch,
+    "access": faults.access_pages,
     "pageout": lambda world, call: callers.for_each_chunk(world, call, callers.page_out),
     "cold": lambda world, call: callers.for_each_chunk(world, call, callers.cold),
     "willneed": lambda world, call: callers.for_each_chunk(world, call, callers.will_need),
@@ -63,6 +65,11 @@ class Mechanism:
 
     def __init__(self, **rules: Any) -> None:
         self.world = World(Rules(**rules))
+        given = self.world.rules
+        if given.memory_limit:
+            self.world.pressure = Pressure(
+                self.world, given.memory_limit, given.swappiness, given.other_charged_pages
+            )
 
     def step(self, step: dict[str, Any]) -> Counts:
         """Do one step; the keys are the fields of specs.step.Step."""
@@ -70,6 +77,8 @@ class Mechanism:
         call = Call(**step)
         world.now = Counts()
         world.refuse_write = call.refuse_write
+        if world.pressure is not None:
+            world.pressure.flush()
         ACTIONS[call.action](world, call)
         world.steps_done += 1
         now = world.now
@@ -83,6 +92,8 @@ class Mechanism:
 
     def check(self) -> None:
         invariants.check(self.world)
+        if self.world.pressure is not None:
+            self.world.pressure.check()
 
     def mapping(self) -> dict[str, int]:
         """What process 0 maps how, in the words of the results."""

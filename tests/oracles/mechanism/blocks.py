@@ -65,6 +65,7 @@ def enter_cache(world: World, folio: Folio, slot: int) -> None:
     for number in folio.slots:
         assert world.device.slots[number].folio is None, f"slot {number} is cached already"
         world.device.slots[number].folio = folio
+        world.device.slots[number].shadow = None
 
 
 def no_counts(world: World, folio: Folio) -> bool:
@@ -73,6 +74,8 @@ def no_counts(world: World, folio: Folio) -> bool:
 
 def take_from_cache(world: World, folio: Folio) -> None:
     """The folio leaves the cache; its slots stay, by their counts."""
+    if world.pressure is not None and not no_counts(world, folio):
+        world.pressure.evict(folio)
     for number in folio.slots:
         slot = world.device.slots[number]
         slot.folio = None
@@ -103,8 +106,10 @@ def is_own(world: World, folio: Folio) -> bool:
 
 def bury(world: World, folio: Folio) -> None:
     """A folio dies that is neither mapped nor cached."""
-    if not folio.mappings and not folio.cached:
-        world.folios.discard(folio)
+    if not folio.mappings and not folio.cached and folio in world.folios:
+        world.folios.remove(folio)
+        if world.pressure is not None:
+            world.pressure.bury(folio)
 
 
 # The reverse map
@@ -170,6 +175,7 @@ def split_mapping(
         entry.writable, entry.dirty = before.writable, before.dirty
         entry.exclusive, entry.uffd_wp = before.exclusive, before.uffd_wp
         entry.soft_dirty = before.soft_dirty or (before.dirty and not with_folio)
+        entry.young = before.young
     if before.folio is not None:
         before.folio.mappings.remove((process.number, WHOLE))
     world.counter("thp_split_pmd")
@@ -195,7 +201,7 @@ def split_swap_entry(world: World, memory: Range, reason: str) -> None:
 def finish_split(world: World, memory: Range) -> None:
     world.hold("pmd", PAGES)
     if world.rules.lazy_deposit:
-        world.event("PAGE_TABLE_ALLOCATION")
+        world.allocate_table()
 
 
 def split_folio(world: World, folio: Folio) -> list[Folio]:
@@ -225,7 +231,9 @@ def split_folio(world: World, folio: Folio) -> list[Folio]:
         part.mappings.add((process.number, 0))
     folio.mappings.clear()
     folio.slot = -1
-    bury(world, folio)
+    if world.pressure is not None:
+        world.pressure.split(folio, parts)
+    world.folios.remove(folio)
     for part in parts:
         if not part.mappings and part.cached:
             try_free_cache(world, part)

@@ -79,9 +79,15 @@ def collapse(world: World, process: Process, memory: Range) -> None:
     world.counter("thp_collapse_alloc")
     world.event("COLLAPSE_RANGE")
     world.event("THP_ALLOCATION")
+    if not world.charge(PAGES):
+        return
     for j in range(PAGES):
         if memory.entries[j].kind == "S":
             swap_in(world, process, memory, j, write=False, is_fault=False)
+    if any(entry.kind == "S" for entry in memory.entries):
+        # What was read first has been reclaimed for what was read last.
+        world.uncharge(PAGES)
+        return
     copied = sum(entry.kind == "P" for entry in memory.entries)
     world.event("COPY_PAGE", copied)
     world.event("CLEAR_PAGE", PAGES - copied)
@@ -93,6 +99,7 @@ def collapse(world: World, process: Process, memory: Range) -> None:
         j += length
     memory.drop_table()
     huge = world.new_folio(HUGE, process.region_page(memory, 0))
+    world.admit(huge)
     huge.mappings.add((process.number, WHOLE))
     memory.pmd.set_own(huge, WHOLE, dirty=True, writable=memory.protection[0] == WRITABLE)
     world.event("MAP_PMD")

@@ -34,10 +34,20 @@ def fill(world: World) -> None:
     """First write of every 2 MiB."""
     process = world.processes[0]
     for memory in process.ranges[: world.rules.regions]:
-        world.event("FAULT")
-        world.counter("pgfault")
         world.event("WRITE_PAGE", PAGES)
-        fault_in_huge(world, process, memory, write=True)
+        for j in range(PAGES):
+            if memory.page_entry(j).kind != "N":
+                continue
+            world.event("FAULT")
+            world.counter("pgfault")
+            if memory.table is None and world.rules.backing == "thp":
+                fault_in_huge(world, process, memory, write=True)
+                continue
+            if memory.table is None:
+                make_table(world, memory)
+            pte_fault(world, process, memory, j, write=True)
+        for entry in memory.table or ():
+            entry.dirty = entry.kind == "P"
 
 
 def touch(world: World, call: Call) -> None:
@@ -46,6 +56,19 @@ def touch(world: World, call: Call) -> None:
         world.warm = range(0)
         for page in call.touched():
             access(world, process, block * PAGES + page, call)
+
+
+def make_table(world: World, memory: Range) -> None:
+    memory.make_table()
+    world.allocate_table()
+
+
+def access_pages(world: World, call: Call) -> None:
+    """An access step: single pages, in the order of its trace."""
+    process = world.processes[call.process]
+    world.warm = range(0)
+    for page in call.trace:
+        access(world, process, page, call)
 
 
 def access(world: World, process: Process, region_page: int, call: Call) -> None:
@@ -64,6 +87,7 @@ def access(world: World, process: Process, region_page: int, call: Call) -> None
         world.event("STLB_HIT")
     elif source == "walk":
         world.event("WALK_PMD" if size == "2m" else "WALK_PTE")
+        memory.page_entry(j).young = True
     world.event("ACCESS_CACHED" if region_page in world.warm else "ACCESS_MEMORY")
 
 
@@ -113,8 +137,7 @@ def fault(world: World, process: Process, memory: Range, j: int, call: Call) -> 
     elif memory.pmd.kind == "Z" or memory.in_one_vma():
         fault_in_huge(world, process, memory, write=call.write)
     else:
-        memory.make_table()
-        world.event("PAGE_TABLE_ALLOCATION")
+        make_table(world, memory)
         pte_fault(world, process, memory, j, call.write)
 
 
@@ -123,14 +146,23 @@ def fault(world: World, process: Process, memory: Range, j: int, call: Call) -> 
 
 def fault_in_huge(world: World, process: Process, memory: Range, *, write: bool) -> None:
     """The first touch of a range, or the first write to the huge zero page."""
+    if write and not world.charge(PAGES):
+        world.counter("thp_fault_fallback")
+        world.counter("thp_fault_fallback_charge")
+        count_refused_charge(world, "anon_fault_fallback", HUGE)
+        assert memory.pmd.kind == "N", "the huge zero page is not split here yet"
+        make_table(world, memory)
+        pte_fault(world, process, memory, 0, write=True)
+        return
     if memory.pmd.kind == "N" and not world.rules.lazy_deposit:
-        world.event("PAGE_TABLE_ALLOCATION")
+        world.allocate_table()
     world.event("MAP_PMD")
     world.hold("pmd", 1)
     if not write:
         memory.pmd.set_zero()
         return
     folio = world.new_folio(HUGE, process.region_page(memory, 0))
+    world.admit(folio)
     memory.pmd.set_own(folio, WHOLE, dirty=True)
     folio.mappings.add((process.number, WHOLE))
     world.warm = folio.region_pages
@@ -217,9 +249,15 @@ def pte_fault(world: World, process: Process, memory: Range, j: int, write: bool
     elif kind == "P":
         write_page(world, process, memory, j)
     elif kind == "Z":
+        world.charge(1)
         clear_pages(world, process, memory, j, 0)
     elif write:
         order = order_to_clear(world, process, memory, j)
+        if order and not world.charge(2**order):
+            count_refused_charge(world, "anon_fault_fallback", order)
+            order = 0
+        if not order:
+            world.charge(1)
         world.per_order("anon_fault_alloc", order)
         clear_pages(world, process, memory, j, order)
     else:
@@ -228,13 +266,18 @@ def pte_fault(world: World, process: Process, memory: Range, j: int, write: bool
         world.hold("pte_table", 1)
 
 
+def count_refused_charge(world: World, name: str, order: int) -> None:
+    world.per_order(name, order)
+    world.per_order(f"{name}_charge", order)
+
+
 def aligned(j: int, order: int) -> range:
     start = j - j % 2**order
     return range(start, start + 2**order)
 
 
 def order_to_clear(world: World, process: Process, memory: Range, j: int) -> int:
-    order = world.rules.swapin_order
+    order = 0 if world.rules.backing == "base" else world.rules.swapin_order
     span = aligned(j, order)
     fits = (
         not process.armed
@@ -248,6 +291,7 @@ def clear_pages(world: World, process: Process, memory: Range, j: int, order: in
     """A new folio of zeros; only the page that is written becomes dirty."""
     span = aligned(j, order)
     folio = world.new_folio(order, process.region_page(memory, span.start))
+    world.admit(folio)
     for page, k in enumerate(span):
         memory.entries[k].set_own(folio, page, dirty=k == j)
         folio.mappings.add((process.number, page))
@@ -267,7 +311,9 @@ def write_page(world: World, process: Process, memory: Range, j: int) -> None:
         entry.exclusive = entry.writable = entry.dirty = entry.soft_dirty = True
         return
     page = entry.page
+    world.charge(1)
     copy = world.new_folio(0, process.region_page(memory, j))
+    world.admit(copy)
     entry.set_own(copy, 0, dirty=True)
     copy.mappings.add((process.number, 0))
     world.event("COPY_PAGE")
@@ -328,7 +374,7 @@ def note_hit(world: World, process: Process, memory: Range, j: int, folio: Folio
 
 def order_to_read(world: World, process: Process, memory: Range, j: int) -> int:
     """Order of the folio that a fault on a synchronous device reads."""
-    order = world.rules.swapin_order
+    order = 0 if world.rules.backing == "base" else world.rules.swapin_order
     span = aligned(j, order)
     entries = [memory.entries[k] for k in span]
     if process.armed or world.rules.zswap != "never":
@@ -352,9 +398,15 @@ def order_to_read(world: World, process: Process, memory: Range, j: int) -> int:
 def read_directly(world: World, process: Process, memory: Range, j: int) -> None:
     """Past the swap cache, into a folio that is mapped at once."""
     order = order_to_read(world, process, memory, j)
+    if order and not world.charge(2**order):
+        count_refused_charge(world, "swpin_fallback", order)
+        order = 0
+    if not order:
+        world.charge(1)
     span = aligned(j, order)
     slots = [memory.entries[k].slot for k in span]
     folio = world.new_folio(order, process.region_page(memory, span.start))
+    world.admit(folio, world.device.slots[slots[0]].shadow)
     read(world, folio, slots[0])
     world.hold("cluster", folio.size)
     for k in span:

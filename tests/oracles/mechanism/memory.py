@@ -22,6 +22,10 @@ class Folio:
     lazyfree: bool = False
     readahead: bool = False
     partially_mapped: bool = False
+    # Under a memory limit: where on the LRU lists, and what is remembered there.
+    active: bool = False
+    referenced: bool = False
+    workingset: bool = False
     # (process, page of the folio) for each PTE, (process, WHOLE) for each PMD entry that maps it.
     mappings: set[tuple[int, int]] = field(default_factory=set)
 
@@ -67,10 +71,12 @@ class Entry:
     exclusive: bool = False
     uffd_wp: bool = False
     soft_dirty: bool = False
+    young: bool = False
 
     def clear(self) -> None:
         self.kind, self.folio, self.page, self.slot = "N", None, -1, -1
         self.writable = self.dirty = self.exclusive = self.uffd_wp = self.soft_dirty = False
+        self.young = False
 
     def set_zero(self) -> None:
         self.clear()
@@ -79,12 +85,13 @@ class Entry:
     def set_swap(self, slot: int) -> None:
         """Name a slot; exclusive, uffd_wp and soft_dirty are carried."""
         self.kind, self.folio, self.page, self.slot = "S", None, -1, slot
-        self.writable = self.dirty = False
+        self.writable = self.dirty = self.young = False
 
     def set_present(self, folio: Folio, page: int) -> None:
         """Map a page of a folio (WHOLE: all of it); what swap entries have is carried."""
         self.kind, self.folio, self.page, self.slot = "P", folio, page, -1
         self.writable = self.dirty = False
+        self.young = True
 
     def set_own(self, folio: Folio, page: int, *, dirty: bool, writable: bool = True) -> None:
         """Map a page that nobody else has."""
@@ -107,6 +114,7 @@ class Entry:
             self.exclusive,
             self.uffd_wp,
             self.soft_dirty,
+            self.young,
         )
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from tests.oracles.mechanism.memory import HUGE, PAGES, Folio
 
@@ -20,6 +21,7 @@ class Slot:
     zero: bool = False
     zswap: bool = False
     neighbour: bool = False
+    shadow: Any = None
 
 
 @dataclass(eq=False)

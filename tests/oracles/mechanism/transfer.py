@@ -57,8 +57,11 @@ def read(world: World, folio: Folio, slot: int, requests: Requests | None = None
 
 
 def read_page_into_cache(world: World, slot: int, requests: Requests) -> Folio:
+    world.charge(1)
+    shadow = world.device.slots[slot].shadow
     folio = world.new_folio(0, world.device.slots[slot].page)
     enter_cache(world, folio, slot)
+    world.admit(folio, shadow)
     read(world, folio, slot, requests)
     return folio
 
@@ -70,8 +73,10 @@ def try_huge_read(world: World, process: Process, memory: Range) -> Folio | str:
         world.per_order("swpin_fallback", HUGE)
         return reason
     slot = memory.pmd.slot
+    shadow = world.device.slots[slot].shadow
     folio = world.new_folio(HUGE, process.region_page(memory, 0))
     enter_cache(world, folio, slot)
+    world.admit(folio, shadow)
     world.hold("cluster", folio.size)
     read(world, folio, slot)
     return folio
@@ -85,7 +90,7 @@ def why_no_huge_read(world: World, process: Process, memory: Range) -> str | Non
     if world.rules.order9_fails(world.steps_done, number):
         world.event("ORDER9_ALLOCATION_FAILURE")
         return "no_order9_page"
-    if world.rules.charge_fails(world.steps_done, number):
+    if world.rules.charge_fails(world.steps_done, number) or not world.charge(len(slots)):
         world.event("ORDER9_ALLOCATION_FAILURE")
         world.per_order("swpin_fallback_charge", HUGE)
         return "charge_refused"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from tests.oracles.mechanism.memory import HUGE, PAGES, WRITABLE, Folio, Process
 from tests.oracles.mechanism.slots import Device
@@ -38,6 +39,12 @@ class Rules:
     zswap: str = "never"
     order9_fails: Callable[[int, int], bool] = never
     charge_fails: Callable[[int, int], bool] = never
+    # Pages; 0 for no limit.
+    memory_limit: int = 0
+    swappiness: int = 60
+    other_charged_pages: int = 1
+    # What the region is filled with: thp, mthp (folios of swapin_order) or base pages.
+    backing: str = "thp"
 
 
 @dataclass(frozen=True)
@@ -57,6 +64,8 @@ class Call:
     racing: str = "none"
     # How many CPUs take turns; in which order they do does not show in what is counted.
     threads: int = 1
+    # Region pages that an access step goes to, one after the other.
+    trace: tuple[int, ...] = ()
 
     @property
     def is_whole(self) -> bool:
@@ -134,6 +143,8 @@ class World:
         self.steps_done = 0
         self.now = Counts()
         self.refuse_write = False
+        # The memory cgroup, if it has a limit; `Mechanism` sets it.
+        self.pressure: Any = None
         # Region pages of the folio that the last fault of this 2 MiB read, cleared or copied.
         self.warm = range(0)
 
@@ -180,6 +191,25 @@ class World:
         folio = Folio(order, first)
         self.folios.add(folio)
         return folio
+
+    def allocate_table(self) -> None:
+        self.event("PAGE_TABLE_ALLOCATION")
+        if self.pressure is not None:
+            self.pressure.charge_table()
+
+    def charge(self, pages: int) -> bool:
+        """Whether the memory cgroup lets so many pages be had, whatever it has to give up."""
+        return self.pressure is None or self.pressure.charge(pages)
+
+    def uncharge(self, pages: int) -> None:
+        if self.pressure is not None:
+            self.pressure.usage -= pages
+
+    def admit(self, folio: Folio, shadow: Any = None) -> None:
+        """A folio that has been charged goes to the LRU lists."""
+        if self.pressure is not None:
+            self.pressure.refault(folio, shadow)
+            self.pressure.add(folio)
 
     def page_table_bytes(self, process: Process) -> int:
         tables = 0

@@ -1,0 +1,1 @@
+"""Which pages a program accesses, one after the other: the same numbers in every world."""
