@@ -73,7 +73,7 @@ def stories() -> dict[str, Any]:
 
     machine = load_machine("amd-zen3")
     found = {}
-    for name in names("scenario"):
+    for name in _simulated():
         scenario = load_scenario(name)
         region = attrs.evolve(scenario.region, size_bytes=2 * PMD_BYTES)
         scenario = attrs.evolve(scenario, region=region)
@@ -127,7 +127,7 @@ def with_little_memory() -> dict[str, list[int]]:
         return fits, counts, mapping
 
     found = {}
-    for name in names("scenario"):
+    for name in _simulated():
         scenario = load_scenario(name)
         region = attrs.evolve(scenario.region, size_bytes=8 * PMD_BYTES)
         scenario = attrs.evolve(scenario, region=region, swap=SwapSpace())
@@ -149,6 +149,13 @@ def with_little_memory() -> dict[str, list[int]]:
                     outcome = [int(not small[0]), int(same)]
                 found[f"{name} {kind} {entry} {folios} {rows}"] = outcome
     return found
+
+
+def _simulated() -> list[str]:
+    """Installed scenarios that the engine knows."""
+    from perfmodel.specs.catalog import load_scenario, names
+
+    return [name for name in names("scenario") if not load_scenario(name).is_limited]
 
 
 def live_kernels() -> list[int]:
