@@ -68,7 +68,7 @@ def stories() -> dict[str, Any]:
     """Counts of every installed scenario, two ranges each, on every kind of device."""
     from perfmodel.constants import PMD_BYTES
     from perfmodel.models.simulated import count_events
-    from perfmodel.specs.catalog import load_machine, load_policy, load_scenario, names
+    from perfmodel.specs.catalog import load_machine, load_policy, load_scenario
     from perfmodel.specs.device import DeviceKind
 
     machine = load_machine("amd-zen3")
@@ -114,7 +114,7 @@ def with_little_memory() -> dict[str, list[int]]:
     from perfmodel.constants import N_MAPPING, PMD_BYTES
     from perfmodel.kernels.layout import N_COUNTS, SPARE_FOLIOS, SPARE_ROWS
     from perfmodel.models.simulated import run_steps
-    from perfmodel.specs.catalog import load_machine, load_policy, load_scenario, names
+    from perfmodel.specs.catalog import load_machine, load_policy, load_scenario
     from perfmodel.specs.device import DeviceKind
     from perfmodel.specs.scenario import SwapSpace
 
