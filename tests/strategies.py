@@ -28,7 +28,6 @@ from perfmodel.specs.policy import MTHP_SIZES_KIB, SIMULATED_ENTRIES, Policy, mt
 from perfmodel.specs.published import Part, PublishedCpu, PublishedLatencies
 from perfmodel.specs.quantity import How, Quantity
 from perfmodel.specs.scenario import (
-    Backing,
     PageContent,
     Region,
     Scenario,
@@ -36,7 +35,7 @@ from perfmodel.specs.scenario import (
     SwapSpace,
     Zswap,
 )
-from perfmodel.specs.step import Racing, Step, StepAction, Workload
+from perfmodel.specs.step import Racing, Step, StepAction
 from perfmodel.specs.translation import (
     Accesses,
     Cache,
@@ -48,6 +47,7 @@ from perfmodel.specs.translation import (
     Walk,
     WalkCache,
 )
+from tests.strategies_of_pressure import access_steps, with_any_backing, with_any_limit
 
 texts = st.text(
     st.characters(codec="utf-8", exclude_categories=("Cs",)), min_size=1, max_size=12
@@ -249,7 +249,6 @@ regions = st.builds(
     size_bytes=st.integers(1, 3).map(lambda count: count * PMD_BYTES),
     content=st.sampled_from(PageContent),
 )
-any_regions = st.builds(attrs.evolve, regions, backing=st.sampled_from(Backing))
 pages_touched = st.sampled_from([1, 2, 3, 16, 511, 512]) | st.integers(1, 512)
 
 
@@ -309,31 +308,8 @@ def later_steps(draw: st.DrawFn, name: str = "step", action: StepAction | None =
     return Step(name, action, **given_fields)
 
 
-@st.composite
-def access_steps(draw: st.DrawFn, name: str = "access") -> Step:
-    """An access step, which the engine does not know yet."""
-    workload = draw(st.sampled_from(Workload))
-    of_ranks: dict[str, Any] = {}
-    if workload is Workload.ZIPF:
-        of_ranks["exponent"] = draw(st.sampled_from([1.0, 0.5]) | st.floats(0.01, 10))
-        of_ranks["scattered"] = draw(st.booleans())
-    return Step(
-        name,
-        StepAction.ACCESS,
-        workload=workload,
-        accesses=draw(st.sampled_from([0, 1]) | st.integers(0, 1 << 40)),
-        rounds=draw(st.integers(1, 1 << 20)),
-        seed=draw(st.integers(0, (1 << 56) - 1)),
-        write=draw(st.booleans()),
-        **of_ranks,
-    )
-
-
-steps = (
-    st.builds(Step, names, st.just(StepAction.FILL))
-    | names.flatmap(later_steps)
-    | names.flatmap(access_steps)
-)
+steps = names.flatmap(later_steps) | names.flatmap(access_steps)
+steps |= st.builds(Step, names, st.just(StepAction.FILL))
 _probabilities = st.sampled_from([0.0, 0.0, 1.0]) | st.floats(0, 1, allow_subnormal=False)
 scenario_settings = st.builds(
     Settings,
@@ -342,11 +318,6 @@ scenario_settings = st.builds(
     zswap=st.sampled_from(Zswap),
     order9_failure=_probabilities,
     charge_failure=_probabilities,
-)
-any_settings = st.builds(
-    attrs.evolve,
-    scenario_settings,
-    memory_limit_bytes=st.none() | st.integers(2048, 1 << 30).map(lambda pages: pages * 4096),
 )
 
 
@@ -474,10 +445,10 @@ FOR_CLASS: dict[type, st.SearchStrategy[Any]] = {
     FitRecord: fit_records(),
     Machine: machines,
     Policy: policies,
-    Region: any_regions,
+    Region: with_any_backing(regions),
     Step: steps,
     SwapSpace: swap_spaces(),
-    Settings: any_settings,
+    Settings: with_any_limit(scenario_settings),
     Scenario: scenarios(),
     Caller: st.sampled_from(CALLERS),
     Part: parts,

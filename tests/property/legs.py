@@ -68,12 +68,12 @@ def stories() -> dict[str, Any]:
     """Counts of every installed scenario, two ranges each, on every kind of device."""
     from perfmodel.constants import PMD_BYTES
     from perfmodel.models.simulated import count_events
-    from perfmodel.specs.catalog import load_machine, load_policy, load_scenario, names
+    from perfmodel.specs.catalog import load_machine, load_policy, load_scenario
     from perfmodel.specs.device import DeviceKind
 
     machine = load_machine("amd-zen3")
     found = {}
-    for name in names("scenario"):
+    for name in _simulated():
         scenario = load_scenario(name)
         region = attrs.evolve(scenario.region, size_bytes=2 * PMD_BYTES)
         scenario = attrs.evolve(scenario, region=region)
@@ -116,7 +116,7 @@ def with_little_memory() -> dict[str, list[int]]:
     from perfmodel.kernels.layout import N_COUNTS, SPARE_FOLIOS, SPARE_ROWS
     from perfmodel.models.memory import fresh_memory
     from perfmodel.models.simulated import run_steps
-    from perfmodel.specs.catalog import load_machine, load_policy, load_scenario, names
+    from perfmodel.specs.catalog import load_machine, load_policy, load_scenario
     from perfmodel.specs.device import DeviceKind
     from perfmodel.specs.scenario import SwapSpace
 
@@ -131,7 +131,7 @@ def with_little_memory() -> dict[str, list[int]]:
         return fits, counts, mapping
 
     found = {}
-    for name in names("scenario"):
+    for name in _simulated():
         scenario = load_scenario(name)
         region = attrs.evolve(scenario.region, size_bytes=8 * PMD_BYTES)
         scenario = attrs.evolve(scenario, region=region, swap=SwapSpace())
@@ -153,6 +153,13 @@ def with_little_memory() -> dict[str, list[int]]:
                     outcome = [int(not small[0]), int(same)]
                 found[f"{name} {kind} {entry} {folios} {rows}"] = outcome
     return found
+
+
+def _simulated() -> list[str]:
+    """Installed scenarios that the engine knows."""
+    from perfmodel.specs.catalog import load_scenario, names
+
+    return [name for name in names("scenario") if not load_scenario(name).is_limited]
 
 
 def live_kernels() -> list[int]:

@@ -79,6 +79,7 @@ class Mechanism:
         world.refuse_write = call.refuse_write
         if world.pressure is not None:
             world.pressure.flush()
+            world.unlock_all()
         ACTIONS[call.action](world, call)
         world.steps_done += 1
         now = world.now

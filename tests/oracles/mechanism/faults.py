@@ -79,6 +79,7 @@ def access(world: World, process: Process, region_page: int, call: Call) -> None
         world.event("FAULT")
         world.counter("pgfault")
         fault(world, process, memory, j, call)
+        world.unlock_all()
         faults += 1
         assert faults < MOST_FAULTS, f"page {region_page} faults for ever"
     size = translation_size(memory, j)

@@ -61,6 +61,11 @@ class LruList:
         self.folios[folio] = None
         self.pages += folio.size
 
+    def add_tail(self, folio: Folio) -> None:
+        """Put a folio at the tail."""
+        self.add(folio)
+        self.folios.move_to_end(folio, last=False)
+
     def take(self) -> Folio:
         """Take the folio at the tail."""
         folio, _ = self.folios.popitem(last=False)
@@ -91,6 +96,10 @@ class Pressure:
         self.active = LruList()
         self.batch: list[Folio] = []
         self.isolated: list[Folio] = []
+        # What an asynchronous device was given; it is done with it by the next isolation.
+        self.written: list[Folio] = []
+        # Being read, or about to be mapped, by the fault that is under way.
+        self.locked: set[Folio] = set()
         self.age = 0
         self.cost = 0
         self.activated = 0
@@ -280,12 +289,21 @@ class Pressure:
     def isolate(self, lru: LruList, pages: int) -> int:
         """Take folios from the tail; the number of pages taken."""
         self.empty_batch()
+        self.rotate_written()
         taken = 0
         while taken < pages and lru.pages:
             folio = lru.take()
             self.isolated.append(folio)
             taken += folio.size
         return taken
+
+    def rotate_written(self) -> None:
+        """What has been written, and is not in use again, is next to be reclaimed."""
+        for folio in self.written:
+            if folio in self.inactive and not folio.mappings and not folio.dirty:
+                self.inactive.remove(folio)
+                self.inactive.add_tail(folio)
+        self.written.clear()
 
     def shrink_inactive(self, pages: int) -> int:
         scanned = self.isolate(self.inactive, pages)
@@ -294,12 +312,13 @@ class Pressure:
             return 0
         written = 0
         for folio in list(self.isolated):
-            if self.spared(folio):
+            if folio in self.locked or self.spared(folio):
                 continue
             before = self.pages_written()
             swap_out(self.world, folio)
             written += self.pages_written() - before
         reclaimed = scanned - size(self.isolated)
+        self.written += [folio for folio in self.isolated if folio.cached and not folio.mappings]
         self.put_back()
         self.world.counter("pgsteal_anon", reclaimed)
         self.note_cost(IO_COST * written + scanned - reclaimed)

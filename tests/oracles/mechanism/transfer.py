@@ -62,6 +62,7 @@ def read_page_into_cache(world: World, slot: int, requests: Requests) -> Folio:
     folio = world.new_folio(0, world.device.slots[slot].page)
     enter_cache(world, folio, slot)
     world.admit(folio, shadow)
+    world.lock(folio)
     read(world, folio, slot, requests)
     return folio
 

@@ -211,6 +211,15 @@ class World:
             self.pressure.refault(folio, shadow)
             self.pressure.add(folio)
 
+    def lock(self, folio: Folio) -> None:
+        """Keep a folio from reclaim until the fault, or the call, is over."""
+        if self.pressure is not None:
+            self.pressure.locked.add(folio)
+
+    def unlock_all(self) -> None:
+        if self.pressure is not None:
+            self.pressure.locked.clear()
+
     def page_table_bytes(self, process: Process) -> int:
         tables = 0
         for memory in process.ranges:

@@ -1,0 +1,43 @@
+"""Hypothesis strategies for memory under a limit and the accesses to it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+from hypothesis import strategies as st
+
+from perfmodel.constants import PAGE_BYTES
+from perfmodel.specs.scenario import Backing, Region, Settings
+from perfmodel.specs.step import Step, StepAction, Workload
+
+_LEAST_LIMIT_PAGES = 2048
+
+
+def with_any_backing(regions: st.SearchStrategy[Region]) -> st.SearchStrategy[Region]:
+    return st.builds(attrs.evolve, regions, backing=st.sampled_from(Backing))
+
+
+def with_any_limit(settings: st.SearchStrategy[Settings]) -> st.SearchStrategy[Settings]:
+    limits = st.integers(_LEAST_LIMIT_PAGES, 1 << 30).map(lambda pages: pages * PAGE_BYTES)
+    return st.builds(attrs.evolve, settings, memory_limit_bytes=st.none() | limits)
+
+
+@st.composite
+def access_steps(draw: st.DrawFn, name: str = "access") -> Step:
+    """An access step, which the engine does not know yet."""
+    workload = draw(st.sampled_from(Workload))
+    of_ranks: dict[str, Any] = {}
+    if workload is Workload.ZIPF:
+        of_ranks["exponent"] = draw(st.sampled_from([1.0, 0.5]) | st.floats(0.01, 10))
+        of_ranks["scattered"] = draw(st.booleans())
+    return Step(
+        name,
+        StepAction.ACCESS,
+        workload=workload,
+        accesses=draw(st.sampled_from([0, 1]) | st.integers(0, 1 << 40)),
+        rounds=draw(st.integers(1, 1 << 20)),
+        seed=draw(st.integers(0, (1 << 56) - 1)),
+        write=draw(st.booleans()),
+        **of_ranks,
+    )
