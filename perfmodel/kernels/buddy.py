@@ -81,6 +81,8 @@ class Cell(IntEnum):
     TO_MOVE = 22
     TO_FILL = 23  # pages isolated as targets
     MOVING = 24  # head of the list of what is to move
+    PER_CPU_FIRST = 43  # blocks freed by migration that wait to be merged
+    PER_CPU_LAST = 44
     # Counters.
     COMPACT_MIGRATE_SCANNED = 25
     COMPACT_FREE_SCANNED = 26
@@ -126,6 +128,7 @@ def start_zone(f):
     f.state[Cell.CAPTURE_ORDER] = -1
     f.state[Cell.CAPTURED] = -1
     f.state[Cell.MOVING] = -1
+    f.state[Cell.PER_CPU_FIRST] = -1
 
 
 # Lists

@@ -71,6 +71,29 @@ def _put(f, frame, order):
     put(f, frame, order)
 
 
+@inner_kernel
+def _put_later(f, frame, order):
+    """To the per-CPU list, where nothing merges; `link` keeps the order."""
+    f.link[frame] = order
+    f.back[frame] = -1
+    if f.state[Cell.PER_CPU_FIRST] >= 0:
+        f.back[f.state[Cell.PER_CPU_LAST]] = frame
+    else:
+        f.state[Cell.PER_CPU_FIRST] = frame
+    f.state[Cell.PER_CPU_LAST] = frame
+
+
+@inner_kernel
+def _drain(f):
+    """The per-CPU list goes back to the free lists, the first freed first."""
+    frame = f.state[Cell.PER_CPU_FIRST]
+    f.state[Cell.PER_CPU_FIRST] = -1
+    while frame >= 0:
+        after = np.int64(f.back[frame])
+        _put(f, frame, np.int64(f.link[frame]))
+        frame = after
+
+
 # Skip hints
 
 
@@ -396,7 +419,10 @@ def _migrate(f):
         f.kind[source] = 0
         f.frame_of[f.link[target]] = target + 1
         state[Cell.PGMIGRATE_SUCCESS] += 1 << order
-        _put(f, source, order)
+        if order > COSTLY_ORDER:
+            _put(f, source, order)
+        else:
+            _put_later(f, source, order)
     state[Cell.MOVING] = -1
     state[Cell.TO_MOVE] = 0
     return error
@@ -498,6 +524,7 @@ def _scan(f):
             elif state[Cell.CAPTURED] >= 0:
                 return np.int64(Result.SUCCESS.value)
         if last >= 0 and last < state[Cell.MIGRATE] >> order << order:
+            _drain(f)
             last = np.int64(-1)
         result = _finished(f)
     return result
@@ -528,6 +555,7 @@ def _compact_zone(f, order, kind, sync):
         state[Cell.CACHED_MIGRATE_SYNC] = 0
     state[Cell.WHOLE] = state[Cell.MIGRATE] <= state[Cell.INIT_MIGRATE]
     result = _scan(f)
+    _drain(f)
     _release_isolated(f)
     return result
 

@@ -23,7 +23,7 @@ _SCALE_FACTOR = 10  # vm.watermark_scale_factor, of 10,000
 
 @attrs.frozen
 class Watermarks:
-    """Free pages below which the kernel gets busy (low), goes to sleep (high), refuses (minimum)."""
+    """Free pages below which kswapd wakes (low), up to which it works (high), and the reserve."""
 
     minimum: int
     low: int

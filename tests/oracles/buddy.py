@@ -316,6 +316,12 @@ class Compaction:
         self.moving: list[int] = []
         self.to_move = 0
         self.finish = False
+        self.per_cpu: list[tuple[int, int]] = []  # freed, but not merged yet
+
+    def drain(self) -> None:
+        for frame, order in self.per_cpu:
+            self.zone.put(frame, order)
+        self.per_cpu = []
 
     def free_isolated(self) -> int:
         return sum(len(blocks) << order for order, blocks in enumerate(self.isolated))
@@ -340,6 +346,7 @@ class Compaction:
             zone.cached_migrate = [0, 0]
         self.whole = self.migrate <= zone.init_migrate
         result = self.scan()
+        self.drain()
         self.release_isolated()
         return result
 
@@ -371,6 +378,7 @@ class Compaction:
             if isolated and zone.captured is not None:
                 return "success"
             if last is not None and last < self.migrate >> self.order << self.order:
+                self.drain()
                 last = None
         return result
 
@@ -488,7 +496,11 @@ class Compaction:
             zone.give(target, order, owner, movable)
             zone.counts["pgmigrate_success"] += 1 << order
         for source, target in moved:
-            zone.put(source, zone.held[target][0])
+            order = zone.held[target][0]
+            if order > COSTLY_ORDER:
+                zone.put(source, order)
+            else:
+                self.per_cpu.append((source, order))
         self.moving, self.to_move = [], 0
         return error
 
