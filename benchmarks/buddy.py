@@ -1,7 +1,7 @@
 """How fast page frames are allocated and freed, as a pyperf program.
 
-Run with ``python benchmarks/buddy.py``. A 1 GiB zone; so many owners give their blocks back and take
-new ones, in order or in a random one. One operation is one allocation or one release.
+Run with ``python benchmarks/buddy.py``. A 1 GiB zone; so many owners give their blocks back and
+take new ones, in order or in a random one. One operation is one allocation or one release.
 """
 
 from __future__ import annotations

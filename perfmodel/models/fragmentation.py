@@ -119,11 +119,9 @@ def aged_frames(memory: PhysicalMemory, *, seed: int = 0, owners: int = 0) -> Fr
 
 def free_blocks(f: Frames) -> Integers:
     """Free blocks of each order from 0 to 10, as /proc/buddyinfo has them."""
-    movable, unmovable = (
-        f.state[Cell.LENGTHS + kind : Cell.LENGTHS + kind + buddy.N_ORDERS]
-        for kind in (int(buddy.MOVABLE), int(buddy.UNMOVABLE))
-    )
-    return movable + unmovable
+    lengths: Integers = f.state[Cell.LENGTHS :][: 2 * buddy.N_ORDERS]
+    both: Integers = lengths.reshape(2, buddy.N_ORDERS).sum(axis=0)
+    return both
 
 
 def extfrag_index(blocks: npt.ArrayLike, order: int) -> float:
