@@ -24,6 +24,7 @@ from perfmodel.specs.machine import (
     KernelCosts,
     Machine,
 )
+from perfmodel.specs.memory import PhysicalMemory
 from perfmodel.specs.policy import MTHP_SIZES_KIB, SIMULATED_ENTRIES, Policy, mthp_order
 from perfmodel.specs.published import Part, PublishedCpu, PublishedLatencies
 from perfmodel.specs.quantity import How, Quantity
@@ -454,6 +455,7 @@ FOR_CLASS: dict[type, st.SearchStrategy[Any]] = {
     Part: parts,
     PublishedCpu: published_cpus(),
     PublishedLatencies: published_latencies(),
+    PhysicalMemory: st.builds(PhysicalMemory, st.just(7 << 22), st.floats(0, 1)),
 }
 
 # Cases of the engine

@@ -70,6 +70,8 @@ class KernelCosts:
     collapse_range_ns: Quantity = quantity("ns", "collapse: locks, isolation and flush of 2 MiB")
     zswap_store_page_ns: Quantity = quantity("ns", "compress one page into zswap")
     zswap_load_page_ns: Quantity = quantity("ns", "decompress one page from zswap")
+    compact_scan_page_ns: Quantity = quantity("ns", "compaction: one frame that a scanner passes")
+    migrate_page_ns: Quantity = quantity("ns", "compaction: isolate, unmap, copy and map one page")
 
 
 @attrs.frozen

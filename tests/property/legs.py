@@ -249,17 +249,40 @@ def translation() -> list[object]:
     return [example(), [hits.level1, hits.level2, hits.walks]]
 
 
+def frames() -> list[list[int]]:
+    """What the page allocator makes of aged memory, with and without compaction."""
+    from perfmodel.kernels import buddy, compaction
+    from perfmodel.models.fragmentation import aged_frames
+    from perfmodel.specs.memory import PhysicalMemory
+
+    memory = PhysicalMemory(32 << 20, used_share=0.3, unmovable_share=0.05, age_rounds=9)
+    f = aged_frames(memory, seed=3, owners=1 << 13)
+    owners = np.arange(f.frame_of.size - (1 << 13), f.frame_of.size, dtype=np.int64)
+    large, small = owners[:12], owners[12:]
+    taken = [owner for owner in small if buddy.allocate(f, 0, owner, 1) >= 0]
+    # Scattered free pages: compaction has to make the large blocks.
+    for owner in taken[::2]:
+        buddy.release(f, owner)
+    compaction.compact(f, 9, large[0], 1, 1)
+    for owner in large[1:]:
+        compaction.allocate_trying(f, 9, owner, 1, 2)
+    buddy.refill(f, 0, np.array(taken[1:9:2]), 1, 2)
+    compaction.kswapd_sleeps(f)
+    return [f.state.tolist(), f.kind.tolist(), f.link.tolist(), f.block.tolist()]
+
+
 PARTS = {
     "results": results,
     "stories": stories,
     "by_hand": driven_by_hand,
     "live": live_kernels,
     "translation": translation,
+    "frames": frames,
     "signatures": signatures,  # after all that compiles
     "out_of_range": out_of_range_is_an_error,
     "little_memory": with_little_memory,
 }
-ALWAYS = ("results", "stories", "by_hand", "live", "translation", "signatures")
+ALWAYS = ("results", "stories", "by_hand", "live", "translation", "frames", "signatures")
 _SECONDS = 1800  # a run that never ends fails, too
 
 
