@@ -32,7 +32,7 @@ from perfmodel.results.shootdown import Change, Remote, ShootdownMeasurement, Sh
 RANGES = (1, 2, 8, 32, 33, 34, 64, 512)
 DEFAULT_SECONDS = 30.0
 _TURNS = 25
-_ROUNDS = 8
+_ROUNDS = 16
 _MOST_REPETITIONS = 8  # in one round
 _REFERENCE_TURNS = 2000
 _BEFORE_SLEEP = 1000

@@ -5,47 +5,42 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from perfmodel.studies.runtime import SEES, ModelRow, ProgramRuntimes
+import numpy as np
+
+from perfmodel.studies.runtime import SEES, Judgement, ModelRow, ProgramRuntimes
 from perfmodel.studies.runtime_workloads import Workload
-from perfmodel.units import format_bytes
 
 
-def runtime_lines(
-    machine: str, host: dict[str, Any], programs: Sequence[ProgramRuntimes], rows: Sequence[ModelRow]
-) -> Iterator[str]:
-    """Worst and median error of each model, then the median by workload."""
-    layouts = sum(len(program.mixed) for program in programs)
+def runtime_lines(machine: str, host: dict[str, Any], judgement: Judgement) -> Iterator[str]:
+    """Worst and median error of each model, then the same by workload."""
+    rows = judgement.rows
     yield (
         f"{host.get('cpu_name') or 'this machine'}, {host.get('virtualisation', '')}, Linux "
-        f"{host.get('kernel', '')}: {len(programs)} programs, {layouts} mixed layouts"
+        f"{host.get('kernel', '')}"
     )
     yield f"STLB hits, STLB misses and walk cycles are simulated on {machine}, not counted."
-    yield ""
-    yield f"{'model':<18s} {'median':>7s} {'worst':>7s} {'layouts':>7s}  worst at; the model has seen"
+    if rows:
+        yield f"Relative errors at {rows[0].errors.size} mixed layouts that no model has seen:"
+        yield ""
+        yield f"{'model':<18s} {'median':>7s} {'worst':>7s}  {'worst at':<30s} has seen"
     for row in rows:
-        if not row.errors.size:
-            yield f"{row.model:<18s} {'-':>7s} {'-':>7s} {0:7d}  fits no program"
-            continue
         yield (
-            f"{row.model:<18s} {row.median:7.1%} {row.worst:7.1%} {row.errors.size:7d}  "
-            f"{row.worst_label}; {SEES[row.model]}"
+            f"{row.model:<18s} {row.median:7.1%} {row.worst:7.1%}  {row.worst_label:<30s} "
+            f"{SEES[row.model]}"
         )
     workloads = [each for each in Workload if any(each in row.workloads for row in rows)]
     yield ""
     yield "worst error by workload (median)"
-    yield f"{'model':<18s}" + "".join(f" {each.value:>14s}" for each in workloads)
+    yield f"{'':<18s}" + "".join(f" {each.value:>12s}" for each in workloads)
     for row in rows:
-        yield f"{row.model:<18s}" + "".join(f" {_cell(row, each):>14s}" for each in workloads)
-    refused = [f"{row.model}: {line}" for row in rows for line in row.refused]
-    if refused:
+        yield f"{row.model:<18s}" + "".join(f" {_cell(row, each):>12s}" for each in workloads)
+    if judgement.left_out:
         yield ""
-        yield "cannot be fitted:"
-        yield from (f"  {line}" for line in refused)
+        yield "left out, so that all models are judged by the same programs:"
+        yield from (f"  {label}: {why}" for label, why in judgement.left_out.items())
 
 
 def _cell(row: ModelRow, workload: Workload) -> str:
-    import numpy as np
-
     sizes = row.of(workload)
     return f"{sizes.max():.0%} ({np.median(sizes):.0%})" if sizes.size else "-"
 
@@ -62,5 +57,4 @@ def program_lines(programs: Sequence[ProgramRuntimes], accesses: int) -> Iterato
             scale = accesses * program.clock_ghz
             measured = program.samples.runtime_cycles[row] / scale
             cells.append(f"{measured:7.1f} ({program.predicted_cycles[row] / scale:6.1f})")
-        label = f"{program.workload} {format_bytes(program.footprint_bytes)}"
-        yield f"{label:<22s} " + " ".join(f"{cell:>16s}" for cell in cells)
+        yield f"{program.label:<22s} " + " ".join(f"{cell:>16s}" for cell in cells)

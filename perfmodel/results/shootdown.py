@@ -17,7 +17,7 @@ from perfmodel.specs.quantity import text, tuple_of
 
 FORMAT = "perfmodel-shootdown"
 VERSION = 1
-QUANTILE = 0.1
+QUANTILE = 0.25
 # A repetition counts where so near to all, or so near to none, of its flushes were interrupts.
 _NEAR = 0.1
 # Reference loops whose 90 % quantile is so much above their 10 % quantile saw another clock.
@@ -67,8 +67,8 @@ class ShootdownPoint:
     reference_ns : tuple of float
         Time of the reference loop beside each.
     interrupts : tuple of int
-        TLB interrupts that the other CPU counted in each repetition; empty where the kernel does not
-        count them.
+        TLB interrupts that the other CPU counted in each repetition; empty where the kernel does
+        not count them.
     responder_turns : tuple of int
         Turns of the other thread's loop in each repetition; empty without one that is busy.
     """
@@ -94,32 +94,33 @@ class ShootdownPoint:
         """Of each repetition."""
         return _FLUSHES[self.change] * self.turns
 
-    def _rows(self, interrupted: bool) -> list[int]:
+    def rows(self, *, interrupted: bool = True) -> list[int]:
+        """Repetitions that count, as `turn_ns` says."""
         rows = range(len(self.repetitions_ns))
-        if self.remote is not Remote.BUSY or not self.flushes or not self.interrupts:
+        if self.remote is Remote.NONE or not self.flushes or not self.interrupts:
             return list(rows)
-        wanted = self.flushes if interrupted else 0
+        wanted = self.flushes if interrupted and self.remote is Remote.BUSY else 0
         return [n for n in rows if abs(self.interrupts[n] - wanted) <= _NEAR * self.flushes]
 
     def count(self, *, interrupted: bool = True) -> int:
         """Repetitions in which the other CPU was interrupted for every flush, or for none."""
-        return len(self._rows(interrupted))
+        return len(self.rows(interrupted=interrupted))
 
     def turn_ns(self, quantile: float = QUANTILE, *, interrupted: bool = True) -> float | None:
         """Time of one turn over the repetitions that count; None where there are none.
 
-        Beside a busy thread these are the repetitions in which every flush interrupted its CPU or,
-        without `interrupted`, none: a hypervisor that runs something else on that CPU leaves the
-        flush to its next entry.
+        Beside an idle thread these are the repetitions without interrupts. Beside a busy one they
+        are those in which every flush interrupted its CPU or, without `interrupted`, none: a
+        hypervisor that runs something else on that CPU leaves the flush to its next entry.
         """
-        rows = self._rows(interrupted)
+        rows = self.rows(interrupted=interrupted)
         if not rows:
             return None
         return float(np.quantile([self.repetitions_ns[n] for n in rows], quantile)) / self.turns
 
     def responder_rate(self) -> float | None:
         """Median turns per nanosecond of the other thread, over the same repetitions."""
-        rows = self._rows(interrupted=True)
+        rows = self.rows()
         if not rows or not self.responder_turns:
             return None
         return float(np.median([self.responder_turns[n] / self.repetitions_ns[n] for n in rows]))
@@ -154,6 +155,16 @@ class ShootdownMeasurement:
         keys = [(point.change, point.remote, point.pages) for point in self.points]
         if len(set(keys)) < len(keys):
             raise ValueError("points has a change, remote and pages twice")
+
+    def alone_ns(self, change: Change, pages: int) -> float | None:
+        """Time of one turn while no other CPU takes part: without another thread or an idle one."""
+        times = [
+            point.repetitions_ns[row] / point.turns
+            for remote in (Remote.NONE, Remote.IDLE)
+            if (point := self.point(change, remote, pages)) is not None
+            for row in point.rows()
+        ]
+        return float(np.quantile(times, QUANTILE)) if times else None
 
     def point(self, change: Change, remote: Remote, pages: int) -> ShootdownPoint | None:
         """The point of this change, if it was measured."""

@@ -1,8 +1,8 @@
 """Our own prediction of runtime beside the published models', on runtimes that were measured.
 
 Nobody counts STLB hits, STLB misses and walk cycles here: all three come from the translation
-simulator, which runs each program's own accesses on the machine's own hardware. So do the times that
-we predict. docs/runtime.md says what each model may see.
+simulator, which runs each program's own accesses on the machine's own hardware. So do the times
+that we predict. docs/runtime.md says what each model may see.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ Floats = npt.NDArray[np.float64]
 # Accesses of a program that are under way at once where none waits for another: assumed, about as
 # many lines as the L1 of a server core can wait for.
 DEFAULT_OVERLAP = 12
-CALIBRATED_MODEL = f"{OWN_MODEL}, scaled"
+SCALED_MODEL = f"{OWN_MODEL}, scaled"
+LINE_MODEL = f"{OWN_MODEL}, line"
 CONSTANT_MODEL = "constant"
 REPEATED = "measured again"
 # A hit in the STLB costs seven cycles in the published models; the machine file has it in ns.
@@ -51,7 +52,8 @@ SEES = {
     "linear": "all layouts but the one that it predicts",
     "mosmodel": "all layouts but the one that it predicts",
     OWN_MODEL: "no runtime at all",
-    CALIBRATED_MODEL: "4k",
+    SCALED_MODEL: "4k",
+    LINE_MODEL: "4k and 2m",
     REPEATED: "the same programs and layouts in a second run",
 }
 
@@ -79,11 +81,36 @@ class ProgramRuntimes:
     predicted_cycles: Floats
 
     @property
+    def label(self) -> str:
+        """Its name and size."""
+        return f"{self.workload} {self.footprint_bytes >> 20} MiB"
+
+    @property
     def mixed(self) -> npt.NDArray[np.intp]:
         """Rows of the layouts that are neither all 4 KiB nor all 2 MiB pages."""
         names = self.samples.layout
         ends = (BASE_LAYOUT, HUGE_LAYOUT)
         return np.array([row for row, name in enumerate(names) if name not in ends], dtype=np.intp)
+
+    def to_json(self) -> dict[str, Any]:
+        """As ``perfmodel runtime --json`` prints it."""
+        samples = self.samples
+        return {
+            "workload": self.workload.value,
+            "footprint_bytes": self.footprint_bytes,
+            "clock_ghz": self.clock_ghz,
+            "layouts": [
+                {
+                    "layout": name,
+                    "measured_cycles": float(samples.runtime_cycles[row]),
+                    "predicted_cycles": float(self.predicted_cycles[row]),
+                    "stlb_hits": float(samples.stlb_hits[row]),
+                    "stlb_misses": float(samples.stlb_misses[row]),
+                    "walk_cycles": float(samples.walk_cycles[row]),
+                }
+                for row, name in enumerate(samples.layout)
+            ],
+        }
 
 
 @attrs.frozen(eq=False)
@@ -99,15 +126,12 @@ class ModelRow:
         Program and layout of each.
     workloads : tuple of Workload
         The program of each.
-    refused : tuple of str
-        Programs that the model cannot be fitted to, and why.
     """
 
     model: str
     errors: Floats
     labels: tuple[str, ...]
     workloads: tuple[Workload, ...]
-    refused: tuple[str, ...] = ()
 
     @property
     def median(self) -> float:
@@ -130,16 +154,29 @@ class ModelRow:
 
     def to_json(self) -> dict[str, Any]:
         """As ``perfmodel runtime --json`` prints it."""
-        found = self.errors.size > 0
         return {
             "model": self.model,
             "sees": SEES[self.model],
             "layouts": int(self.errors.size),
-            "median_abs_error": self.median if found else None,
-            "max_abs_error": self.worst if found else None,
-            "worst": self.worst_label if found else None,
-            "refused": list(self.refused),
+            "median_abs_error": self.median,
+            "max_abs_error": self.worst,
+            "worst": self.worst_label,
         }
+
+
+@attrs.frozen(eq=False)
+class Judgement:
+    """All models on the same programs.
+
+    Parameters
+    ----------
+    rows : tuple of ModelRow
+    left_out : dict
+        Programs that some model cannot be fitted to, and why.
+    """
+
+    rows: tuple[ModelRow, ...]
+    left_out: dict[str, str]
 
 
 def clock_ghz(translation: Translation) -> float:
@@ -217,9 +254,7 @@ def compare_programs(
         for (workload, footprint), runtimes in whole.items()
         for layout in runtimes
     ]
-    masks = {
-        (program.footprint_bytes, layout): _mask(program, layout) for program, layout in jobs
-    }
+    masks = {(program.footprint_bytes, layout): _mask(program, layout) for program, layout in jobs}
     done = 0
 
     def run(job: tuple[Program, str]) -> tuple[float, float, float, float]:
@@ -289,6 +324,8 @@ def _errors_of(model: str, program: ProgramRuntimes) -> Floats:
         return layout_errors(RUNTIME_MODELS[model], samples, folds=_EVERY_SAMPLE).held_out
     base = samples.layout.index(BASE_LAYOUT)
     own = program.predicted_cycles
+    if model == LINE_MODEL:
+        return relative_errors(_line(samples, own), samples)
     if model == CONSTANT_MODEL:
         own = np.ones_like(own)
     if model != OWN_MODEL:
@@ -296,10 +333,24 @@ def _errors_of(model: str, program: ProgramRuntimes) -> Floats:
     return relative_errors(own, samples)
 
 
+def _line(samples: RuntimeSamples, own: Floats) -> Floats:
+    """Our predictions, moved by the line that makes them true at 4k and 2m."""
+    base, huge = (samples.layout.index(name) for name in (BASE_LAYOUT, HUGE_LAYOUT))
+    if own[base] == own[huge]:
+        message = f"is the same for {BASE_LAYOUT} and {HUGE_LAYOUT}; no line goes through both"
+        raise InputError(Problem(message, key="predicted"))
+    runtimes = samples.runtime_cycles
+    slope = (runtimes[base] - runtimes[huge]) / (own[base] - own[huge])
+    moved: Floats = runtimes[base] + slope * (own - own[base])
+    return moved
+
+
 def judge_models(
     programs: Sequence[ProgramRuntimes], again: Sequence[RuntimeMeasurement] = ()
-) -> list[ModelRow]:
+) -> Judgement:
     """Every model's errors at the mixed layouts, and how well a second run repeats the first.
+
+    All models are judged by the same programs: those that every one of them can be fitted to.
 
     Parameters
     ----------
@@ -307,27 +358,36 @@ def judge_models(
     again : sequence of RuntimeMeasurement
         Further runs of the same programs: what they are off from the first is no model's fault.
     """
-    rows = []
-    for model in (CONSTANT_MODEL, *RUNTIME_MODELS, OWN_MODEL, CALIBRATED_MODEL):
-        errors, labels, workloads, refused = [], [], [], []
-        for program in programs:
+    models = (CONSTANT_MODEL, *RUNTIME_MODELS, OWN_MODEL, SCALED_MODEL, LINE_MODEL)
+    judged: list[tuple[ProgramRuntimes, dict[str, Floats]]] = []
+    left_out: dict[str, str] = {}
+    for program in programs:
+        errors: dict[str, Floats] = {}
+        refused = []
+        for model in models:
             try:
-                found = _errors_of(model, program)
+                errors[model] = _errors_of(model, program)[program.mixed]
             except InputError as error:
-                refused.append(f"{_label(program)}: {error}")
-                continue
-            for row in program.mixed:
-                errors.append(float(found[row]))
-                labels.append(f"{_label(program)} {program.samples.layout[row]}")
-                workloads.append(program.workload)
-        rows.append(
-            ModelRow(model, np.array(errors), tuple(labels), tuple(workloads), tuple(refused))
-        )
-    return [*rows, *([_noise(programs, again)] if again else [])]
-
-
-def _label(program: ProgramRuntimes) -> str:
-    return f"{program.workload} {program.footprint_bytes >> 20} MiB"
+                refused.append((model, str(error)))
+        if refused:
+            names = ", ".join(model for model, _ in refused)
+            left_out[program.label] = f"{names} cannot be fitted; {refused[0][1]}"
+        else:
+            judged.append((program, errors))
+    labels = tuple(
+        f"{program.label} {program.samples.layout[row]}"
+        for program, _ in judged
+        for row in program.mixed
+    )
+    workloads = tuple(program.workload for program, _ in judged for _ in program.mixed)
+    rows = [
+        ModelRow(model, np.concatenate([found[model] for _, found in judged]), labels, workloads)
+        for model in models
+        if judged
+    ]
+    if again and judged:
+        rows.append(_noise([program for program, _ in judged], again))
+    return Judgement(tuple(rows), left_out)
 
 
 def _noise(programs: Sequence[ProgramRuntimes], again: Sequence[RuntimeMeasurement]) -> ModelRow:
@@ -346,6 +406,6 @@ def _noise(programs: Sequence[ProgramRuntimes], again: Sequence[RuntimeMeasureme
             program, row = first[key]
             cycles = each.ns() * program.clock_ghz
             errors.append(cycles / program.samples.runtime_cycles[row] - 1)
-            labels.append(f"{_label(program)} {each.layout}")
+            labels.append(f"{program.label} {each.layout}")
             workloads.append(program.workload)
     return ModelRow(REPEATED, np.array(errors), tuple(labels), tuple(workloads))

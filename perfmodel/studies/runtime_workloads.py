@@ -99,8 +99,10 @@ class Program:
         count, total = self.accesses, self.pages * CACHE_LINES_PER_PAGE
         generator = self._generator()
         if self.workload is Workload.CHASE:
-            turns = np.resize(self.cycle(), count)
-            return one_line_per_page(self.pages).lines(turns)
+            lines: npt.NDArray[np.int64] = one_line_per_page(self.pages).lines(
+                np.resize(self.cycle(), count)
+            )
+            return lines
         if self.workload is Workload.ZIPF:
             weights = np.cumsum(np.arange(1, self.pages + 1) ** -_ZIPF_EXPONENT)
             drawn = generator.random(count) * weights[-1]
@@ -128,8 +130,8 @@ def _runs(count: int, total: int) -> npt.NDArray[np.int64]:
 def layouts(regions: int) -> dict[str, npt.NDArray[np.bool_]]:
     """Page layouts of so many 2 MiB regions: for each name, which regions are huge pages.
 
-    ``4k`` and ``2m`` first, then an eighth, a quarter, a half and three quarters as huge pages, as far
-    as they are whole regions: at the front, in the middle, at the back, and spread in equal
+    ``4k`` and ``2m`` first, then an eighth, a quarter, a half and three quarters as huge pages, as
+    far as they are whole regions: at the front, in the middle, at the back, and spread in equal
     distances. A layout that is the same as one before it is left out.
     """
     found = {
