@@ -132,6 +132,7 @@ def measure_runtimes(
     ]
     for turn in range(ROUNDS):
         for number, (footprint, name, huge) in enumerate(arms, 1):
+            progress(turn * len(arms) + number, ROUNDS * len(arms))
             label = f"{format_bytes(footprint)} {name}"
             try:
                 with mapped(footprint, _advice(huge)) as (address, words):
@@ -151,7 +152,6 @@ def measure_runtimes(
                     del words
             except linux.LinuxCallError as error:
                 skipped.append(f"{label}: {error}")
-            progress(turn * len(arms) + number, ROUNDS * len(arms))
     if not found:
         raise CapabilityError(sorted(set(skipped)))
     return RuntimeMeasurement(

@@ -43,7 +43,7 @@ def errors_by_model(rows: Sequence[ModelRow], ax: Axes) -> Axes:
         # Dots of one model lie above one another in a fixed pattern, so that all can be seen.
         beside = place + 0.3 * np.sin(np.arange(sizes.size) * 2.4)
         colour = PREDICTED if row.model.startswith("perfmodel") else _OTHER
-        colour = MEASURED if row.model == REPEATED else colour
+        colour = MEASURED if row.model.startswith(REPEATED) else colour
         ax.plot(sizes, beside, color=colour, marker=".", markersize=4, linestyle="none", alpha=0.4)
         ax.plot([row.median] * 2, [place - 0.4, place + 0.4], color="black", linewidth=2)
         ax.plot([row.worst], [place], color="black", marker="x", markersize=7)

@@ -22,18 +22,18 @@ def runtime_lines(machine: str, host: dict[str, Any], judgement: Judgement) -> I
     if rows:
         yield f"Relative errors at {rows[0].errors.size} mixed layouts that no model has seen:"
         yield ""
-        yield f"{'model':<18s} {'median':>7s} {'worst':>7s}  {'worst at':<30s} has seen"
+        yield f"{'model':<22s} {'median':>7s} {'worst':>7s}  {'worst at':<30s} has seen"
     for row in rows:
         yield (
-            f"{row.model:<18s} {row.median:7.1%} {row.worst:7.1%}  {row.worst_label:<30s} "
+            f"{row.model:<22s} {row.median:7.1%} {row.worst:7.1%}  {row.worst_label:<30s} "
             f"{SEES[row.model]}"
         )
     workloads = [each for each in Workload if any(each in row.workloads for row in rows)]
     yield ""
     yield "worst error by workload (median)"
-    yield f"{'':<18s}" + "".join(f" {each.value:>12s}" for each in workloads)
+    yield f"{'':<22s}" + "".join(f" {each.value:>12s}" for each in workloads)
     for row in rows:
-        yield f"{row.model:<18s}" + "".join(f" {_cell(row, each):>12s}" for each in workloads)
+        yield f"{row.model:<22s}" + "".join(f" {_cell(row, each):>12s}" for each in workloads)
     if judgement.left_out:
         yield ""
         yield "left out, so that all models are judged by the same programs:"

@@ -20,6 +20,7 @@ VERSION = 1
 QUANTILE = 0.25
 # A repetition counts where so near to all, or so near to none, of its flushes were interrupts.
 _NEAR = 0.1
+_RUNNING = 0.9
 # Reference loops whose 90 % quantile is so much above their 10 % quantile saw another clock.
 _STEADY = 1.2
 
@@ -118,12 +119,27 @@ class ShootdownPoint:
             return None
         return float(np.quantile([self.repetitions_ns[n] for n in rows], quantile)) / self.turns
 
-    def responder_rate(self) -> float | None:
-        """Median turns per nanosecond of the other thread, over the same repetitions."""
-        rows = self.rows()
-        if not rows or not self.responder_turns:
+    def responder_rate(self) -> float:
+        """Turns per nanosecond of the other thread where it gets to run: a high quantile.
+
+        A hypervisor may not run its CPU for some of the repetitions; without such a thread it is 0.
+        """
+        rates = [
+            turns / time
+            for turns, time in zip(self.responder_turns, self.repetitions_ns, strict=False)
+        ]
+        return float(np.quantile(rates, _RUNNING)) if rates else 0.0
+
+    def taken_ns(self, rate: float) -> float | None:
+        """What a flush takes from the other CPU, given its thread's undisturbed turns in a ns.
+
+        A low quantile over the repetitions that count; None where there are none.
+        """
+        rows = self.rows() if self.responder_turns and self.flushes and rate > 0 else []
+        if not rows:
             return None
-        return float(np.median([self.responder_turns[n] / self.repetitions_ns[n] for n in rows]))
+        lost = [self.repetitions_ns[row] - self.responder_turns[row] / rate for row in rows]
+        return float(np.quantile(lost, QUANTILE)) / self.flushes
 
 
 @attrs.frozen(kw_only=True)

@@ -99,16 +99,14 @@ class Program:
         count, total = self.accesses, self.pages * CACHE_LINES_PER_PAGE
         generator = self._generator()
         if self.workload is Workload.CHASE:
-            lines: npt.NDArray[np.int64] = one_line_per_page(self.pages).lines(
-                np.resize(self.cycle(), count)
-            )
-            return lines
+            return one_line_per_page(self.pages).lines(np.resize(self.cycle(), count))
         if self.workload is Workload.ZIPF:
             weights = np.cumsum(np.arange(1, self.pages + 1) ** -_ZIPF_EXPONENT)
             drawn = generator.random(count) * weights[-1]
-            pages = np.minimum(np.searchsorted(weights, drawn), self.pages - 1)
+            pages = np.minimum(np.searchsorted(weights, drawn), self.pages - 1).astype(np.int64)
             within = generator.integers(CACHE_LINES_PER_PAGE, size=count)
-            return (pages * CACHE_LINES_PER_PAGE + within).astype(np.int64)
+            lines: npt.NDArray[np.int64] = pages * CACHE_LINES_PER_PAGE + within
+            return lines
         if self.workload is Workload.STRIDED:
             return np.arange(count, dtype=np.int64) * _STRIDE_LINES % total
         if self.workload is Workload.SEQUENTIAL:

@@ -139,11 +139,7 @@ def _taken(measured: ShootdownMeasurement, change: Change, pages: int) -> float 
     quiet = measured.point(Change.NOTHING, Remote.BUSY, 1)
     if point is None or quiet is None:
         return None
-    rate, least = point.responder_rate(), quiet.responder_rate()
-    turn = point.turn_ns(0.5)
-    if rate is None or not least or turn is None:
-        return None
-    return (1 - rate / least) * turn * point.turns / point.flushes
+    return point.taken_ns(quiet.responder_rate())
 
 
 def take_apart(measured: ShootdownMeasurement) -> Parts:

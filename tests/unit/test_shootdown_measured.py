@@ -149,7 +149,25 @@ def test_repetitions_that_did_not_reach_the_other_cpu_do_not_count():
     assert uncounted.count() == 4
     none = attrs.evolve(point, interrupts=(8, 8, 8, 8))
     assert none.turn_ns() is None
-    assert none.responder_rate() is None
+    assert none.taken_ns(RATE) is None
+
+
+def test_what_is_taken_is_what_the_other_loop_does_not_do():
+    # 25 us in each of which the loop does 60 turns, but for 10 us; and one in which it never ran.
+    point = ShootdownPoint(
+        change=Change.PROTECT,
+        remote=Remote.BUSY,
+        pages=1,
+        turns=5,
+        repetitions_ns=(25000.0,) * 5,
+        reference_ns=(9.0,) * 5,
+        interrupts=(10,) * 4 + (0,),
+        responder_turns=(900,) * 4 + (0,),
+    )
+    assert point.taken_ns(0.06) == pytest.approx(10000 / 10)
+    assert point.taken_ns(0.0) is None
+    assert point.responder_rate() == 900 / 25000
+    assert attrs.evolve(point, responder_turns=()).responder_rate() == 0
 
 
 def test_what_makes_a_run_worth_less_is_said():
