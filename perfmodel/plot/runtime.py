@@ -50,7 +50,7 @@ def errors_by_model(rows: Sequence[ModelRow], ax: Axes) -> Axes:
     ax.set_yticks(range(len(rows)), [row.model for row in reversed(rows)])
     ax.set_xscale("log")
     ax.xaxis.set_major_locator(FixedLocator(_TICKS))
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3%}".replace(".000", "")))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g} %"))
     ax.xaxis.set_minor_locator(NullLocator())
     ax.set_xlim(left=_LEAST / 1.3)
     ax.set_xlabel("relative error at mixed layouts (bar: median, cross: worst)")
@@ -87,7 +87,7 @@ def predicted_over_measured(programs: Sequence[ProgramRuntimes], ax: Axes) -> Ax
     ax.set_ylabel("predicted runtime, 4k = 1")
     ax.grid(color=_GRID, linewidth=0.8)
     ax.set_axisbelow(True)
-    ax.legend(loc="upper left", frameon=False, fontsize="small")
+    ax.legend(loc="lower right", frameon=False, fontsize="small")
     return ax
 
 

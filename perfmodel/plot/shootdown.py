@@ -72,7 +72,7 @@ def shootdown_by_pages(rows: Sequence[FlushRow], part: str, ax: Axes) -> Axes:
     ax.grid(axis="y", color=_GRID, linewidth=0.8)
     ax.set_axisbelow(True)
     ax.set_ylabel("us per flush")
-    ax.set_ylim(bottom=min(0.0, ax.dataLim.y0 - 0.1))
+    ax.set_ylim(min(0.0, ax.dataLim.y0 - 0.1), 1.08 * ax.dataLim.y1)
     return ax
 
 

@@ -329,9 +329,9 @@ def test_rows_say_what_was_worst_and_who_could_not_be_fitted(programs):
 
 def test_a_second_run_says_how_well_the_first_repeats(programs):
     slower = measured(lambda _, huge: ACCESSES * 5.5 * (2 - huge.mean()))
-    (noise,) = (
-        row for row in study.judge_models(programs, [slower]) if row.model == study.REPEATED
-    )
+    noise, scaled = study.judge_models(programs, [slower]).rows[-2:]
+    assert (noise.model, scaled.model) == (study.REPEATED, study.REPEATED_SCALED)
+    assert scaled.errors == pytest.approx(0)
     assert noise.errors == pytest.approx(0.1)
     assert noise.errors.size == sum(len(program.mixed) for program in programs)
 
