@@ -52,6 +52,32 @@ def processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> Processor:
     )
 
 
+# Bits of KVM's leaf 0x40000001 that bear on shootdowns; Documentation/virt/kvm/x86/cpuid.rst.
+_KVM_LEAF, _KVM_FEATURES = 0x40000000, 0x40000001
+_KVM_BITS = {5: "steal-time", 9: "pv-tlb-flush", 11: "pv-send-ipi", 13: "pv-sched-yield"}
+
+
+def kvm_features(cpuid: Path = Path("/dev/cpu/0/cpuid")) -> tuple[str, ...]:
+    """What KVM offers its guest for work on other CPUs; empty where it cannot be read.
+
+    Reading takes root and the kernel's cpuid driver.
+    """
+    try:
+        descriptor = os.open(cpuid, os.O_RDONLY)
+    except OSError:
+        return ()
+    try:
+        leaf, features = (os.pread(descriptor, 16, at) for at in (_KVM_LEAF, _KVM_FEATURES))
+    except OSError:
+        return ()
+    finally:
+        os.close(descriptor)
+    if leaf[4:] != b"KVMKVMKVM\0\0\0" or len(features) < 4:
+        return ()
+    bits = int.from_bytes(features[:4], "little")
+    return tuple(name for bit, name in _KVM_BITS.items() if bits >> bit & 1)
+
+
 def kernel_release() -> str:
     """Kernel version without what a distributor or site appended to it."""
     match = re.match(r"[0-9]+\.[0-9]+(\.[0-9]+)?", platform.release())

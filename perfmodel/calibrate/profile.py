@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,14 @@ from perfmodel.abi import PRICES
 from perfmodel.calibrate.fit import Fit, fit, observe
 from perfmodel.errors import InputError, Problem
 from perfmodel.results.result import Result
+from perfmodel.results.shootdown import load_shootdowns
 from perfmodel.results.store import load_measurements
 from perfmodel.specs.catalog import default_machine, load_device, load_scenario, names
 from perfmodel.specs.device import SwapDevice
 from perfmodel.specs.io import to_table
 from perfmodel.specs.machine import Evidence, FitArm, FitRecord, HostMatch, Machine
 from perfmodel.specs.quantity import How, Quantity
+from perfmodel.studies.shootdown import measured_shootdown
 
 # The only entries that a fit may see; all others are predicted.
 FIT_ENTRIES = ("pte", "mthp-16k", "mthp-1024k")
@@ -42,7 +45,11 @@ def _rounded(number: float) -> float:
 
 
 def build_profile(
-    files: list[Path], *, name: str, device: SwapDevice | None = None
+    files: list[Path],
+    *,
+    name: str,
+    device: SwapDevice | None = None,
+    shootdowns: Sequence[Path] = (),
 ) -> tuple[Machine, Fit]:
     """Fit a profile to files of measurements.
 
@@ -54,6 +61,9 @@ def build_profile(
         Name of the profile.
     device : SwapDevice, optional
         Prior for the device; the published ``zram-lz4`` without it.
+    shootdowns : sequence of Path
+        Files of measured shootdowns of the same host; without them the shootdown stays the base
+        machine's.
 
     Returns
     -------
@@ -66,9 +76,32 @@ def build_profile(
     base, _ = default_machine(
         host["cpu_vendor"], host["cpu_family"], host["cpu_model"], fitted=False
     )
+    base = _with_shootdowns(base, host, shootdowns)
     arms = fit_arms()
     outcome = fit(observe(runs, arms, base, device), base, device)
-    return _apply(outcome, base, device, host, files, runs, arms, name), outcome
+    profile = _apply(outcome, base, device, host, files, runs, arms, name)
+    assert profile.fit is not None
+    record = attrs.evolve(profile.fit, shootdown_evidence=_evidence(shootdowns))
+    return attrs.evolve(profile, fit=record), outcome
+
+
+def _with_shootdowns(base: Machine, host: dict[str, Any], files: Sequence[Path]) -> Machine:
+    """The machine with the shootdown that some runs on the same host tell."""
+    if not files:
+        return base
+    runs = [load_shootdowns(path) for path in files]
+    for run, path in zip(runs, files, strict=True):
+        if run.host != host:
+            message = "is another host than in the rest of the evidence; fit each host alone"
+            raise InputError(Problem(message, file=str(path), key="measurement.host"))
+    shootdown = measured_shootdown(runs, base.translation.shootdown)
+    return attrs.evolve(base, translation=attrs.evolve(base.translation, shootdown=shootdown))
+
+
+def _evidence(files: Sequence[Path]) -> tuple[Evidence, ...]:
+    return tuple(
+        Evidence(path.name, hashlib.sha256(path.read_bytes()).hexdigest()) for path in files
+    )
 
 
 def _common_host(runs: list[list[Result]], files: list[Path]) -> dict[str, Any]:
@@ -148,9 +181,7 @@ def _apply(
             tuple(_rounded(float(number)) for number in row) for row in outcome.correlation
         ),
         arms=tuple(FitArm(scenario, entry) for scenario, entry in arms),
-        evidence=tuple(
-            Evidence(path.name, hashlib.sha256(path.read_bytes()).hexdigest()) for path in files
-        ),
+        evidence=_evidence(files),
         warnings=outcome.warnings,
     )
     where = host.get("virtualisation", "unknown")

@@ -22,6 +22,7 @@ def calibrate(
     quick: Annotated[bool, Parameter(negative=())] = False,
     repetitions: int | None = None,
     evidence: list[Path] | None = None,
+    shootdown: list[Path] | None = None,
     save_evidence: Path | None = None,
 ) -> None:
     """Measure this machine and fit a profile to it, which is then used by default.
@@ -38,6 +39,8 @@ def calibrate(
         Counted repetitions of each arm.
     evidence
         Fit to these files of earlier measurements and measure nothing; may be repeated.
+    shootdown
+        Take the shootdown from these files of 'perfmodel shootdown --measured'; may be repeated.
     save_evidence
         New file for this run's measurements; without it, it stands beside the profile.
     """
@@ -52,7 +55,7 @@ def calibrate(
             record(file, repetitions=count, report=say, progress=progress)
         say(f"measurements written to {file}")
         files = [file]
-    profile, fit = build_profile(files, name=path.stem)
+    profile, fit = build_profile(files, name=path.stem, shootdowns=shootdown or [])
     write_profile(profile, path)
     sys.stdout.write("\n".join([profile.description, "", *_report(fit)]) + "\n")
     say(f"profile written to {path}")

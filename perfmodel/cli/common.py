@@ -63,6 +63,46 @@ def pick_machine(name: str | None) -> Machine:
     return machine
 
 
+PICTURES = (".png", ".svg")
+
+
+def check_picture(out: Path | None, key: str = "--out") -> list[Problem]:
+    """What is wrong with the file for a figure, before anything takes time."""
+    if out is None:
+        return []
+    if out.suffix not in PICTURES:
+        return [Problem(f"{out.name[:80]!r} must end in {' or '.join(PICTURES)}", key=key)]
+    if not out.parent.is_dir():
+        return [Problem("is no folder", file=str(out.parent), key=key)]
+    return []
+
+
+def check_evidence(
+    measured: bool, evidence: Any, save_evidence: Path | None, option: str = "--measured"
+) -> list[Problem]:
+    """What is wrong with the choice of measuring anew or not."""
+    problems = []
+    if measured and evidence:
+        problems.append(Problem(f"choose one of {option} and --evidence", key=option))
+    if save_evidence is not None and not measured:
+        problems.append(Problem(f"needs {option}", key="--save-evidence"))
+    if save_evidence is not None and save_evidence.exists():
+        message = "exists already; measurements are never overwritten, choose another name"
+        problems.append(Problem(message, file=str(save_evidence)))
+    return problems
+
+
+def write_figure(figure: Any, out: Path) -> None:
+    """Write a figure to a file that the user named, and say so."""
+    from perfmodel.plot.style import save_figure
+
+    try:
+        save_figure(figure, out)
+    except OSError as error:
+        raise InputError(Problem(f"cannot be written: {error.strerror}", file=str(out))) from None
+    say(f"figure written to {out}")
+
+
 def split_entries(text: str) -> list[str]:
     """Entries of a comma-separated list."""
     return [entry.strip() for entry in text.split(",") if entry.strip()]

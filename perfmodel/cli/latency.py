@@ -9,13 +9,18 @@ from typing import Annotated, Any
 import attrs
 from cyclopts import Parameter
 
-from perfmodel.cli.common import pick_machine, print_json, progress_bar, say
+from perfmodel.cli.common import (
+    check_picture,
+    pick_machine,
+    print_json,
+    progress_bar,
+    say,
+    write_figure,
+)
 from perfmodel.errors import InputError, Problem
 from perfmodel.host import processor
 from perfmodel.specs.catalog import load_published_latencies
 from perfmodel.specs.machine import Machine
-
-_PICTURES = (".png", ".svg")
 
 
 def latency(
@@ -71,15 +76,7 @@ def latency(
     else:
         sys.stdout.write("\n".join(lines) + "\n")
     if out is not None:
-        from perfmodel.plot.style import save_figure
-
-        try:
-            save_figure(figure(), out)
-        except OSError as error:
-            raise InputError(
-                Problem(f"cannot be written: {error.strerror}", file=str(out))
-            ) from None
-        say(f"figure written to {out}")
+        write_figure(figure(), out)
 
 
 def _check(
@@ -108,11 +105,7 @@ def _check(
         problems.append(Problem("must be from 0 to 1000", key="--draws"))
     if seed < 0:
         problems.append(Problem("must not be negative", key="--seed"))
-    if out is not None and out.suffix not in _PICTURES:
-        message = f"{out.name[:80]!r} must end in {' or '.join(_PICTURES)}"
-        problems.append(Problem(message, key="--out"))
-    elif out is not None and not out.parent.is_dir():
-        problems.append(Problem("is no folder", file=str(out.parent), key="--out"))
+    problems += check_picture(out)
     if problems:
         raise InputError(problems)
 

@@ -207,6 +207,8 @@ def _short(value: Any) -> str:
 
 def _is_default(attribute: attrs.Attribute[Any], value: Any) -> bool:
     """Whether a file that does not say it means the same."""
+    if isinstance(value, Quantity):
+        return False  # every number is said, with its source
     default: Any = attribute.default
     if hasattr(default, "factory"):
         default = default.factory()

@@ -5,6 +5,7 @@ does not notice a change in another file and would run stale code. The folder mu
 user alone: numba's cache index is executable data.
 """
 
+import ctypes
 import hashlib
 import os
 import stat
@@ -126,6 +127,19 @@ def _refer(typing_context, target):
         return builder.asm(launder, "", "=r,0,~{memory}", [place], side_effect=True)
 
     return _Reference(target)(target), generate
+
+
+def memory_call(name):
+    """A C library's function of an address, a size and a number, such as madvise, for kernels.
+
+    Compiled kernels look its name up where the process finds all of its functions, so that they are
+    kept on disk like others.
+    """
+    if not JIT:
+        function = getattr(ctypes.CDLL(None), name)
+        function.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+        return function
+    return types.ExternalFunction(name, types.int32(types.int64, types.int64, types.int32))
 
 
 types = numba.types

@@ -7,11 +7,9 @@ whether the kernel did so. Every page has one line in the chain, the same as in
 
 from __future__ import annotations
 
-import ctypes
 import datetime
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import attrs
 import numpy as np
@@ -22,7 +20,10 @@ from perfmodel.errors import CapabilityError
 from perfmodel.host import available_memory_bytes, facts
 from perfmodel.kernels import chase as kernels
 from perfmodel.kernels.touch import reference_loop
-from perfmodel.measure import linux, observe
+from perfmodel.measure import linux
+from perfmodel.measure.mapped import AIR_BYTES as _AIR_BYTES
+from perfmodel.measure.mapped import huge_bytes as _huge_bytes
+from perfmodel.measure.mapped import mapped as _mapped
 from perfmodel.results.chase import ChaseMeasurement, ChasePoint
 from perfmodel.specs.translation import PageSize
 from perfmodel.studies.latency import staggered_lines
@@ -36,8 +37,6 @@ _LEAST_LOADS = 1 << 14
 _REFERENCE_TURNS = 20_000
 _ROUNDS = 4
 _MOST_REPETITIONS = 50  # in one round
-_AIR_BYTES = 256 << 20
-_WANTED_ADDRESS = 1 << 45  # far from what everything else maps
 
 
 @attrs.define
@@ -45,28 +44,6 @@ class _Timed:
     loads: int
     times: list[float] = attrs.field(factory=list)
     references: list[float] = attrs.field(factory=list)
-
-
-@contextmanager
-def _mapped(size: int, advice: int) -> Iterator[tuple[int, npt.NDArray[np.uint64]]]:
-    """Anonymous memory aligned to 2 MiB, advised before it is first written."""
-    room = size + PMD_BYTES
-    base = linux.free_addresses(_WANTED_ADDRESS, room)
-    address = -(-base // PMD_BYTES) * PMD_BYTES
-    linux.map_memory(address, size)
-    try:
-        linux.advise(address, size, advice)
-        ctypes.memset(address, 0, size)
-        memory = memoryview((ctypes.c_char * size).from_address(address))
-        yield address, np.frombuffer(memory, dtype=np.uint64)
-    finally:
-        linux.unmap(address, size)
-
-
-def _huge_bytes(address: int, size: int) -> int:
-    room = observe.smaps_room(sum(1 for _ in linux.mappings(0, address + size)))
-    text = room[: observe.read_smaps(address + size, room)].decode()
-    return observe.sum_smaps(text, address, address + size)["AnonHugePages"]
 
 
 def first_words(pages: int) -> npt.NDArray[np.uint64]:
@@ -151,7 +128,7 @@ def measure_chase(
         (PageSize.SIZE_2M, linux.MADV_HUGEPAGE),
     ):
         try:
-            with _mapped(size, advice) as (address, words):
+            with _mapped(size, [(0, size, advice)]) as (address, words):
                 huge = _huge_bytes(address, size)
                 if huge != (size if page_size is PageSize.SIZE_2M else 0):
                     skipped.append(

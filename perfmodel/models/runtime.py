@@ -365,6 +365,52 @@ def _summary(name: str, in_sample: Floats, held_out: Floats) -> RuntimeErrors:
     )
 
 
+@attrs.frozen(eq=False)
+class LayoutErrors:
+    """Relative errors of a model by layout.
+
+    Parameters
+    ----------
+    in_sample, held_out : float array, shape (layouts,)
+        Fitted to all samples; each sample but the anchors predicted by a fit that has not seen it.
+    judged : int array
+        The layouts whose error says something about the model.
+    """
+
+    in_sample: Floats
+    held_out: Floats
+    judged: npt.NDArray[np.intp]
+
+
+def layout_errors(
+    model: RuntimeModel, samples: RuntimeSamples, *, folds: int = DEFAULT_FOLDS
+) -> LayoutErrors:
+    """What `errors` sums up, layout by layout."""
+    if type(folds) is not int or folds < 2:
+        raise InputError(Problem("must be a whole number of at least 2", key="folds"))
+    in_sample = relative_errors(model.fit(samples).predict(samples), samples)
+    rows = _by_walk_cycles(samples)
+    free = rows[[samples.layout[row] not in model.anchors for row in rows]]
+    judged = free if model.exact_at_anchors else rows
+    if not judged.size:
+        message = f"has nothing beside {' and '.join(model.anchors)}, to which {model.name} is"
+        raise InputError(Problem(f"{message} fitted; nothing is left to judge", key="layout"))
+    fewest = len(samples) - len(free[::folds])
+    folds = min(folds, len(free))
+    if fewest < model.fewest_samples:
+        message = f"are too few to cross-validate {model.name}: {folds} folds leave {fewest} to fit"
+        message = f"{message}, and it needs at least {model.fewest_samples}"
+        raise InputError(Problem(message, key="samples"))
+    held_out = in_sample.copy()
+    everything = np.arange(len(samples))
+    for fold in range(folds):
+        unseen = free[fold::folds]
+        predictor = model.fit(samples.take(np.setdiff1d(everything, unseen)))
+        asked = samples.take(unseen)
+        held_out[unseen] = relative_errors(predictor.predict(asked), asked)
+    return LayoutErrors(in_sample, held_out, judged)
+
+
 def errors(
     model: str | RuntimeModel, samples: RuntimeSamples, *, folds: int = DEFAULT_FOLDS
 ) -> RuntimeErrors:
@@ -396,29 +442,8 @@ def errors(
     """
     if isinstance(model, str):
         model = _model(model)
-    if type(folds) is not int or folds < 2:
-        raise InputError(Problem("must be a whole number of at least 2", key="folds"))
-    in_sample = relative_errors(model.fit(samples).predict(samples), samples)
-    rows = _by_walk_cycles(samples)
-    free = rows[[samples.layout[row] not in model.anchors for row in rows]]
-    judged = free if model.exact_at_anchors else rows
-    if not judged.size:
-        message = f"has nothing beside {' and '.join(model.anchors)}, to which {model.name} is"
-        raise InputError(Problem(f"{message} fitted; nothing is left to judge", key="layout"))
-    fewest = len(samples) - len(free[::folds])
-    folds = min(folds, len(free))
-    if fewest < model.fewest_samples:
-        message = f"are too few to cross-validate {model.name}: {folds} folds leave {fewest} to fit"
-        message = f"{message}, and it needs at least {model.fewest_samples}"
-        raise InputError(Problem(message, key="samples"))
-    held_out = in_sample.copy()
-    everything = np.arange(len(samples))
-    for fold in range(folds):
-        unseen = free[fold::folds]
-        predictor = model.fit(samples.take(np.setdiff1d(everything, unseen)))
-        asked = samples.take(unseen)
-        held_out[unseen] = relative_errors(predictor.predict(asked), asked)
-    return _summary(model.name, in_sample[judged], held_out[judged])
+    found = layout_errors(model, samples, folds=folds)
+    return _summary(model.name, found.in_sample[found.judged], found.held_out[found.judged])
 
 
 def _model(name: str) -> RuntimeModel:

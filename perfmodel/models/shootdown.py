@@ -69,7 +69,7 @@ def shootdown_cost(
     local = np.where(
         each > ceiling,
         shootdown.local_full_ns.value,
-        each * shootdown.local_page_ns.value,
+        np.minimum(each, 1) * shootdown.local_range_ns.value + each * shootdown.local_page_ns.value,
     )
     others = on - 1
     remote = np.where(

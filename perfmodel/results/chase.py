@@ -19,7 +19,8 @@ VERSION = 1
 QUANTILES = (0.1, 0.25, 0.5)
 
 
-def _times(_: object, attribute: attrs.Attribute[Any], value: tuple[float, ...]) -> None:
+def positive_times(_: object, attribute: attrs.Attribute[Any], value: tuple[float, ...]) -> None:
+    """Validator: times of some repetitions."""
     if not value or not all(np.isfinite(time) and time > 0 for time in value):
         raise ValueError(f"{attribute.name} must be a list of positive numbers")
 
@@ -44,8 +45,8 @@ class ChasePoint:
     pages: int = attrs.field(validator=attrs.validators.ge(2))
     page_size: PageSize = attrs.field(validator=attrs.validators.instance_of(PageSize))
     loads: int = attrs.field(validator=attrs.validators.ge(1))
-    repetitions_ns: tuple[float, ...] = attrs.field(validator=_times)
-    reference_ns: tuple[float, ...] = attrs.field(validator=_times)
+    repetitions_ns: tuple[float, ...] = attrs.field(validator=positive_times)
+    reference_ns: tuple[float, ...] = attrs.field(validator=positive_times)
 
     def ns(self, quantile: float = QUANTILES[0]) -> float:
         """Nanoseconds of one load, at a quantile over the repetitions."""

@@ -50,6 +50,9 @@ _FOLDERS: dict[str, tuple[Path, ...]] = {
 }
 
 
+_MEASURED = (_PACKAGE / "measured", _CHECKOUT / "calibration" / "measured")
+
+
 def names(kind: str) -> dict[str, Path]:
     """Every installed spec of one kind: a machine, device, policy, scenario or kernel_costs."""
     found: dict[str, Path] = {}
@@ -57,6 +60,15 @@ def names(kind: str) -> dict[str, Path]:
         for path in sorted(folder.glob("*.toml")):
             found.setdefault(path.stem, path)
     return found
+
+
+def measured_files(kind: str) -> list[Path]:
+    """Installed evidence of one kind, such as ``runtime``, of one host, in order of its names."""
+    for folder in _MEASURED:
+        for host in sorted(folder.glob("*")):
+            if found := sorted(host.glob(f"*-{kind}-*.json")):
+                return found
+    return []
 
 
 def _locate(kind: str, name: str) -> Path:

@@ -112,6 +112,7 @@ class FitRecord:
 
     `parameters` are dotted names such as ``kernel.fault_ns`` or ``devices.zram-lz4.free_slot_ns``;
     `correlation` has one row for each; the standard deviations stand as `spread` beside the values.
+    `shootdown_evidence` is what the shootdown's numbers were taken from, without any fit.
     """
 
     date: str = attrs.field(validator=text)
@@ -127,6 +128,7 @@ class FitRecord:
     run_to_run: Quantity = quantity(
         "1", "relative spread between separate runs, common to all", maximum=1
     )
+    shootdown_evidence: tuple[Evidence, ...] = attrs.field(default=(), validator=tuple_of(Evidence))
 
 
 @attrs.frozen

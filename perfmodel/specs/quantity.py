@@ -62,11 +62,18 @@ class Quantity:
 
 
 def quantity(
-    unit: str, doc: str, *, minimum: float = 0.0, maximum: float = 1e14, whole: bool = False
+    unit: str,
+    doc: str,
+    *,
+    minimum: float = 0.0,
+    maximum: float = 1e14,
+    whole: bool = False,
+    default: Any = attrs.NOTHING,
 ) -> Any:
     """Field of a spec class that holds a `Quantity` in `unit`.
 
-    Validates on construction and on every `attrs.evolve`.
+    Validates on construction and on every `attrs.evolve`. A file must say it where there is no
+    default.
     """
 
     def check(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
@@ -81,7 +88,7 @@ def quantity(
         if whole and value.value != int(value.value):
             raise ValueError("value must be a whole number")
 
-    return attrs.field(validator=check, metadata={"unit": unit, "doc": doc})
+    return attrs.field(default=default, validator=check, metadata={"unit": unit, "doc": doc})
 
 
 def whole_number(minimum: int, maximum: int, default: Any = attrs.NOTHING) -> Any:

@@ -11,7 +11,7 @@ from typing import Any
 
 import attrs
 
-from perfmodel.specs.quantity import Quantity, quantity, text, tuple_of, whole_number
+from perfmodel.specs.quantity import How, Quantity, quantity, text, tuple_of, whole_number
 
 MOST_TLBS = 8
 MOST_WALK_CACHES = 4
@@ -158,6 +158,15 @@ class Cache:
             raise ValueError("size_bytes must be a multiple of 64 bytes x ways")
 
 
+_NO_RANGE_COST = Quantity(
+    0.0,
+    100.0,
+    "ns",
+    "no published number; a flush page by page costs its pages and nothing beside them",
+    How.ASSUMED,
+)
+
+
 @attrs.frozen(kw_only=True)
 class Shootdown:
     """What it takes to make translations disappear, here and on other CPUs.
@@ -179,6 +188,9 @@ class Shootdown:
     responder_ns: Quantity = quantity("ns", "time taken from each responding CPU")
     broadcast: bool = attrs.field(validator=_instance(bool))
     broadcast_ns: Quantity = quantity("ns", "one broadcast invalidation and its synchronisation")
+    local_range_ns: Quantity = quantity(
+        "ns", "what a flush page by page takes beside its pages", default=_NO_RANGE_COST
+    )
 
 
 @attrs.frozen(kw_only=True)

@@ -8,11 +8,15 @@ import pytest
 
 from perfmodel.calibrate.profile import FIT_ENTRIES, build_profile, write_profile
 from perfmodel.calibrate.validate import judge
+from perfmodel.constants import PMD_BYTES
 from perfmodel.errors import InputError
 from perfmodel.results.result import Result
+from perfmodel.results.runtime import load_runtimes
+from perfmodel.results.shootdown import Remote, load_shootdowns
 from perfmodel.results.store import load_measurements, measured_scenario, save_measurements
 from perfmodel.specs.catalog import load_device, load_machine, load_scenario, names
 from perfmodel.specs.io import to_table
+from perfmodel.studies.runtime_workloads import DEFAULT_FOOTPRINTS, Workload, layouts
 
 ROOT = Path(__file__).parents[2]
 PROFILES = sorted((ROOT / "calibration" / "profiles").glob("*.toml"))
@@ -27,6 +31,12 @@ def evidence_of(profile: Path) -> list[Path]:
     fit = load_machine(profile).fit
     assert fit is not None
     return [MEASURED / profile.stem / evidence.file for evidence in fit.evidence]
+
+
+def shootdowns_of(profile: Path) -> list[Path]:
+    fit = load_machine(profile).fit
+    assert fit is not None
+    return [MEASURED / profile.stem / evidence.file for evidence in fit.shootdown_evidence]
 
 
 def leaves(table: object, path: str = "") -> dict[str, object]:
@@ -50,13 +60,14 @@ def test_a_fitted_profile_is_shipped() -> None:
 def test_evidence_is_unchanged(path: Path) -> None:
     fit = load_machine(path).fit
     assert fit is not None
-    for evidence, file in zip(fit.evidence, evidence_of(path), strict=True):
+    named = (*fit.evidence, *fit.shootdown_evidence)
+    for evidence, file in zip(named, evidence_of(path) + shootdowns_of(path), strict=True):
         assert hashlib.sha256(file.read_bytes()).hexdigest() == evidence.sha256
 
 
 @pytest.mark.parametrize("path", PROFILES, ids=by_name)
 def test_profile_is_rebuilt_from_its_evidence_figure_for_figure(path: Path, tmp_path: Path) -> None:
-    rebuilt, _ = build_profile(evidence_of(path), name=path.stem)
+    rebuilt, _ = build_profile(evidence_of(path), name=path.stem, shootdowns=shootdowns_of(path))
     write_profile(rebuilt, tmp_path / "rebuilt.toml")
     wanted = leaves(to_table(load_machine(path)))
     found = leaves(to_table(load_machine(tmp_path / "rebuilt.toml")))
@@ -113,7 +124,9 @@ HOST_FACTS = {
     "memory_gib",
 }
 CHASES = sorted(MEASURED.rglob("*-chase-*.json"))
-SCENARIOS = sorted(set(MEASURED.rglob("*.json")) - set(CHASES))
+SHOOTDOWNS = sorted(MEASURED.rglob("*-shootdown-*.json"))
+RUNTIMES = sorted(MEASURED.rglob("*-runtime-*.json"))
+SCENARIOS = sorted(set(MEASURED.rglob("*.json")) - {*CHASES, *SHOOTDOWNS, *RUNTIMES})
 
 
 @pytest.mark.parametrize("file", SCENARIOS, ids=by_name)
@@ -132,6 +145,34 @@ def test_chases_name_no_host_and_keep_all_repetitions(file: Path) -> None:
     for point in measurement["points"]:
         # A large working set gets fewer turns in its time, each with a reference loop beside it.
         assert len(point["repetitions_ns"]) == len(point["reference_ns"]) >= 20
+
+
+@pytest.mark.parametrize("file", SHOOTDOWNS, ids=by_name)
+def test_shootdowns_name_no_host_and_count_their_interrupts(file: Path) -> None:
+    measurement = load_shootdowns(file)
+    assert set(measurement.host) == HOST_FACTS
+    for point in measurement.points:
+        assert len(point.repetitions_ns) == len(point.interrupts) >= 20
+        # An idle CPU is in lazy TLB mode: nobody interrupts it. A rare one may come all the same.
+        if point.remote is not Remote.BUSY:
+            assert sum(point.interrupts) <= 0.02 * max(point.flushes, 1) * len(point.interrupts)
+        else:
+            assert point.count() >= 10
+
+
+@pytest.mark.parametrize("file", RUNTIMES, ids=by_name)
+def test_runtimes_name_no_host_and_keep_all_repetitions(file: Path) -> None:
+    measurement = load_runtimes(file)
+    assert set(measurement.host) == HOST_FACTS
+    assert measurement.skipped == ()
+    known = {
+        (workload.value, footprint, name)
+        for workload in Workload
+        for footprint in DEFAULT_FOOTPRINTS
+        for name in layouts(footprint // PMD_BYTES)
+    }
+    assert {(t.workload, t.footprint_bytes, t.layout) for t in measurement.times} == known
+    assert all(len(t.repetitions_ns) == len(t.reference_ns) >= 10 for t in measurement.times)
 
 
 def test_the_default_machine_is_a_fitted_one() -> None:

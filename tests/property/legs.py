@@ -174,7 +174,7 @@ def live_kernels() -> list[int]:
         found.append(int(touch_pages(words, 1, pages)))
         write_pages(words, 1, pages)
         found.append(int(words.sum()))
-    return [*found, *_accesses(words), int(reference_loop(9)), *_chase()]
+    return [*found, *_accesses(words), int(reference_loop(9)), *_chase(), *_programs()]
 
 
 def _accesses(words: Any) -> list[int]:
@@ -199,6 +199,21 @@ def _chase() -> list[int]:
     places = np.arange(24, dtype=np.uint64) * np.uint64(513) % np.uint64(words.size)
     link(words, places, np.random.default_rng(1).permutation(24).astype(np.uint64))
     return [int(chase(words, places[3], blocks)) for blocks in (0, 1, 2, 3, 300)]
+
+
+def _programs() -> list[int]:
+    """What the probes of runtimes and of shootdowns run leaves behind, and calls that failed."""
+    from perfmodel.kernels.shootdown import drop_and_touch, flip_protection, work_until
+    from perfmodel.kernels.workloads import read_lines, update_lines
+
+    words, progress = np.arange(64 * 8, dtype=np.int64), np.zeros(1, dtype=np.int64)
+    lines = np.arange(0, 64, 3, dtype=np.int64)[::-1].copy()
+    update_lines(words, lines)
+    found = [int(read_lines(words, lines)), int(words.sum())]
+    found.append(int(work_until(words, np.zeros(1, dtype=np.int64), progress, 700)))
+    found += [int(progress[0]), int(flip_protection(1, 4096, 2))]
+    # No mapping begins in the middle of a page: the kernel refuses, and the words are written.
+    return [*found, int(drop_and_touch(words, 1, 3)), int(words[0])]
 
 
 def out_of_range_is_an_error() -> dict[str, bool]:
