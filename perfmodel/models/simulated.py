@@ -194,7 +194,7 @@ def simulate_draws(
     seeds = range(seed * _RANDOM_RUNS, seed * _RANDOM_RUNS + runs)
     counts, mapping = count_events(scenario, machine, policy, device.kind, seeds)
     events = abi.events_of(counts)
-    prices = draw_prices(machine, device, draws, seed)
+    prices = draw_prices(machine, device, draws, seed, scenario.region.content)
     turn = np.arange(draws + 1) % runs
     _check_clock(events, prices)
     elapsed = np.einsum("dse,de->ds", events[turn], prices)

@@ -111,9 +111,19 @@ def load_published_latencies(name: str | Path = "latency_matrices") -> Published
 
 
 def load_device(name: str | Path, machine: Machine | None = None) -> SwapDevice:
-    """A swap device by name or path; one that `machine` was fitted with comes first."""
+    """A swap device by name or path; one that `machine` was fitted with comes first.
+
+    A fit has seen one content of pages. What others cost relative to it comes from the installed
+    device of that name.
+    """
     if machine is not None and str(name) in machine.devices:
-        return machine.devices[str(name)]
+        fitted = machine.devices[str(name)]
+        installed = names("device").get(str(name))
+        if fitted.codec or installed is None:
+            return fitted
+        published = load_device(installed)
+        same = published.algorithm == fitted.algorithm
+        return attrs.evolve(fitted, codec=published.codec) if same else fitted
     path = _locate("device", str(name))
     return io.structure(SwapDevice, io.read_toml(path), str(path))
 
