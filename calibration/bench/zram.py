@@ -2,6 +2,7 @@
 
 python calibration/bench/zram.py probe lz4 FILE      requests of each content, classes, ageing
 python calibration/bench/zram.py contents lz4 FILE   the round trip with each content
+python calibration/bench/zram.py held-out lz4 FILE   and with other entries
 """
 
 import sys
@@ -23,6 +24,7 @@ SCENARIOS = (
     "thp-random-roundtrip",
 )
 REPETITIONS = 40
+ENTRIES = {"contents": ("pte",), "held-out": ("mthp-64k", "shmem-pmd")}
 
 
 def main() -> None:
@@ -32,7 +34,7 @@ def main() -> None:
         save_zram(measure_zram(algorithm, report=print), Path(file))
         return
     device = attrs.evolve(load_device("zram-lz4"), name=f"zram-{algorithm}", algorithm=algorithm)
-    arms = [(load_scenario(name), "pte") for name in SCENARIOS]
+    arms = [(load_scenario(name), entry) for name in SCENARIOS for entry in ENTRIES[what]]
     save_measurements(measure_arms(arms, device, repetitions=REPETITIONS, report=print), Path(file))
 
 

@@ -8,7 +8,7 @@ from math import hypot
 import attrs
 
 from perfmodel.constants import PAGE_BYTES, PAGES_PER_PMD
-from perfmodel.specs.quantity import Quantity, quantity
+from perfmodel.specs.quantity import How, Quantity, quantity
 from perfmodel.specs.scenario import PageContent
 
 
@@ -85,12 +85,36 @@ def price(
             value=((PAGES_PER_PMD - 1) * zero.value + base.value) / PAGES_PER_PMD,
             spread=hypot((PAGES_PER_PMD - 1) * zero.spread, base.spread) / PAGES_PER_PMD,
         )
-    cost = getattr(codec[content], name)
+    return _times(base, getattr(codec[content], name), reference, f"for {content} pages")
+
+
+def across(
+    base: Quantity,
+    known: Mapping[PageContent, ContentCost],
+    other: Mapping[PageContent, ContentCost],
+    name: str,
+) -> Quantity:
+    """A price of one codec, turned into that of another for the same half-random pages.
+
+    Parameters
+    ----------
+    base : Quantity
+        Price of the codec that is `known`.
+    known, other : mapping
+        Both codecs' costs, on one CPU.
+    name : str
+        Which number of `ContentCost` tells the ratio.
+    """
+    cost, reference = getattr(other[REFERENCE], name), getattr(known[REFERENCE], name)
+    return _times(base, cost, reference, "for another codec")
+
+
+def _times(base: Quantity, cost: Quantity, reference: Quantity, what: str) -> Quantity:
     factor = cost.value / reference.value
     return Quantity(
         value=base.value * factor,
         spread=hypot(base.spread * factor, base.value * cost.spread / reference.value),
         unit=base.unit,
-        source=f"{base.source}; times {factor:.3g} for {content} pages: {cost.source}",
-        how=max(base.how, cost.how, key=list(type(base.how)).index),
+        source=f"{base.source}; times {factor:.3g} {what}: {cost.source}",
+        how=max(base.how, cost.how, key=list(How).index),
     )

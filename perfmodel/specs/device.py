@@ -6,7 +6,7 @@ from enum import StrEnum
 
 import attrs
 
-from perfmodel.specs.codec import Codec, check_codec
+from perfmodel.specs.codec import Codec, across, check_codec
 from perfmodel.specs.quantity import Quantity, quantity, text
 from perfmodel.specs.zswap import ZswapPool
 
@@ -62,3 +62,23 @@ class SwapDevice:
             raise ValueError("codec is zram's; what zswap compresses with stands in zswap.codec")
         if self.kind is DeviceKind.ZRAM and self.zswap is not None:
             raise ValueError("zswap must stand in front of a device that does not compress itself")
+
+
+def like(device: SwapDevice, fitted: SwapDevice) -> SwapDevice:
+    """A zram as it would be on the machine that another one was fitted on.
+
+    Requests and slots do not depend on the codec. The codec's times are the fitted ones, times what
+    this codec takes over what that one takes where both were measured side by side.
+    """
+    return attrs.evolve(
+        device,
+        read_request_ns=fitted.read_request_ns,
+        write_request_ns=fitted.write_request_ns,
+        free_slot_ns=fitted.free_slot_ns,
+        compress_page_ns=across(
+            fitted.compress_page_ns, fitted.codec, device.codec, "compress_page_ns"
+        ),
+        decompress_page_ns=across(
+            fitted.decompress_page_ns, fitted.codec, device.codec, "decompress_page_ns"
+        ),
+    )

@@ -113,7 +113,9 @@ HOST_FACTS = {
     "memory_gib",
 }
 CHASES = sorted(MEASURED.rglob("*-chase-*.json"))
-SCENARIOS = sorted(set(MEASURED.rglob("*.json")) - set(CHASES))
+# Of zram itself and of codec libraries; other tests are about them.
+OTHERS = [path for kind in ("zram", "user") for path in MEASURED.rglob(f"*-{kind}-*.json")]
+SCENARIOS = sorted(set(MEASURED.rglob("*.json")) - set(CHASES) - set(OTHERS))
 
 
 @pytest.mark.parametrize("file", SCENARIOS, ids=by_name)
