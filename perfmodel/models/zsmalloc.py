@@ -147,7 +147,8 @@ class SizeClasses:
             beyond = -(-(with_handle - PAGE_BYTES) // (self.unit_bytes >> _CLASS_BITS))
             step = np.where(with_handle > PAGE_BYTES + HANDLE_BYTES, small + beyond, step)
             step = np.where(with_handle <= PAGE_BYTES + HANDLE_BYTES, np.minimum(step, small), step)
-        return self._by_step[step]
+        found: _Integers = self._by_step[step]
+        return found
 
     def of(self, size: int) -> SizeClass:
         """Class of one stored size in bytes."""

@@ -126,9 +126,11 @@ def load_device(name: str | Path, machine: Machine | None = None) -> SwapDevice:
     if own is not None:
         same = own.algorithm == published.algorithm
         return attrs.evolve(own, codec=published.codec) if same else own
-    for other in fitted:
-        if published.codec and (known := load_device(other, machine)).codec:
-            return like(published, known)
+    if published.codec and str(name) in names("device"):
+        for other in fitted:
+            known = load_device(other, machine)
+            if known.codec:
+                return like(published, known)
     return published
 
 

@@ -91,7 +91,7 @@ def test_memory_of_each_content_is_that_of_the_kernel(seen: ZramMeasurement) -> 
 def test_presets_say_what_was_measured(name: str) -> None:
     device = load_device(name)
     files = sorted((MEASURED / PROFILE).glob(f"*-content-{device.algorithm}-[0-9].json"))
-    assert len(files) == 3
+    assert len(files) >= 2
     times = codec_times([load_measurements(file) for file in files], load_machine(PROFILE))
     for content, time in times.items():
         cost = device.codec[content]
