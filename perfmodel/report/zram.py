@@ -11,17 +11,17 @@ from perfmodel.models.zsmalloc import DEFAULT_CHAIN_PAGES, HANDLE_BYTES, SizeCla
 def class_lines(classes: SizeClasses) -> list[str]:
     """A Markdown table: one line for each class, the smallest first."""
     lines = [
-        "| stored bytes | class | pages | objects | unused at the end | memory of the largest |",
+        "| stored bytes | class | pages | objects | unused at the end | memory beyond them |",
         "|---|---|---|---|---|---|",
     ]
     first = 1
     for found in classes.classes:
         whole = found.object_bytes == classes.unit_bytes
         last = found.object_bytes - (0 if whole else HANDLE_BYTES)
-        share = found.pages * PAGE_BYTES / found.objects / last - 1
+        taken = found.pages * PAGE_BYTES / found.objects
         lines.append(
             f"| {first} to {last} | {found.object_bytes} | {found.pages} | {found.objects} | "
-            f"{found.waste_bytes} | +{share:.1%} |"
+            f"{found.waste_bytes} | {taken / first - 1:.1%} to {taken / last - 1:.1%} |"
         )
         first = last + 1
     return lines
