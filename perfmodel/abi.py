@@ -41,11 +41,12 @@ from perfmodel.kernels.layout import (
     SPARE_ROWS,
     WAITS,
 )
+from perfmodel.specs import codec
 from perfmodel.specs.device import DeviceKind, SwapDevice
 from perfmodel.specs.machine import Machine
 from perfmodel.specs.policy import Policy
 from perfmodel.specs.quantity import Quantity
-from perfmodel.specs.scenario import Scenario
+from perfmodel.specs.scenario import PageContent, Scenario
 from perfmodel.specs.step import Racing, Step
 
 PARAMETERS = np.dtype(
@@ -194,9 +195,21 @@ WAIT_PARTS: dict[Wait, str] = {
     Wait.INTERRUPTED: "shootdown",
 }
 
+# Prices of pages of half-random content, and which number of a codec tells those of other contents.
+_BY_CONTENT = {
+    Event.COMPRESS_PAGE: "compress_page_ns",
+    Event.DECOMPRESS_PAGE: "decompress_page_ns",
+}
+_ZSWAP = {
+    Event.ZSWAP_STORE_PAGE: ("store_page_ns", "compress_page_ns"),
+    Event.ZSWAP_LOAD_PAGE: ("load_page_ns", "decompress_page_ns"),
+}
 
-def event_quantities(machine: Machine, device: SwapDevice) -> list[Quantity]:
-    """The price of every event, in the order of `Event`."""
+
+def event_quantities(
+    machine: Machine, device: SwapDevice, content: PageContent = codec.REFERENCE
+) -> list[Quantity]:
+    """The price of every event, in the order of `Event`, for pages of one content."""
     owners = {
         "kernel": machine.kernel,
         "cpu": machine.cpu,
@@ -206,7 +219,13 @@ def event_quantities(machine: Machine, device: SwapDevice) -> list[Quantity]:
     quantities = []
     for event in Event:
         owner, _, name = PRICES[event][0].partition(".")
-        quantities.append(getattr(owners[owner], name))
+        found = getattr(owners[owner], name)
+        if event in _BY_CONTENT:
+            found = codec.price(found, device.codec, _BY_CONTENT[event], content)
+        elif event in _ZSWAP and device.zswap is not None:
+            own, by_content = _ZSWAP[event]
+            found = codec.price(getattr(device.zswap, own), device.zswap.codec, by_content, content)
+        quantities.append(found)
     return quantities
 
 

@@ -65,6 +65,7 @@ class Content(IntEnum):
     RANDOM = 2
     COMPRESSIBLE = 3
     ONE_NON_ZERO = 4
+    SAME_FILLED = 5
 
 
 class SwapEntryLevel(IntEnum):

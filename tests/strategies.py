@@ -5,15 +5,15 @@
 
 from __future__ import annotations
 
-import datetime
 from typing import Any
 
 import attrs
 from hypothesis import strategies as st
 
-from perfmodel.constants import PAGES_PER_PMD, PMD_BYTES
+from perfmodel.constants import PAGE_BYTES, PAGES_PER_PMD, PMD_BYTES
 from perfmodel.specs.callers import CALLERS, Caller
 from perfmodel.specs.catalog import load_machine
+from perfmodel.specs.codec import PLAIN_CONTENTS, REFERENCE, ContentCost
 from perfmodel.specs.device import DeviceKind, SwapDevice
 from perfmodel.specs.machine import (
     Cpu,
@@ -48,6 +48,7 @@ from perfmodel.specs.translation import (
     Walk,
     WalkCache,
 )
+from perfmodel.specs.zswap import ZswapPool
 from tests.strategies_of_pressure import access_steps, with_any_backing, with_any_limit
 
 texts = st.text(
@@ -180,12 +181,33 @@ def translations(draw: st.DrawFn) -> Translation:
 cpus = _priced(Cpu)
 kernel_costs = _priced(KernelCosts)
 device_kinds = st.sampled_from(DeviceKind)
+content_costs = _priced(
+    ContentCost, compressed_bytes=quantities("byte", maximum=PAGE_BYTES, whole=True)
+)
+reference_costs = _priced(
+    ContentCost,
+    compress_page_ns=quantities(minimum=1),
+    decompress_page_ns=quantities(minimum=1),
+    compressed_bytes=quantities("byte", maximum=PAGE_BYTES, whole=True),
+)
+codecs = st.just({}) | st.fixed_dictionaries(
+    {c: reference_costs if c is REFERENCE else content_costs for c in PLAIN_CONTENTS}
+)
+zswap_pools = _priced(
+    ZswapPool,
+    compressor=texts,
+    codec=codecs,
+    max_pool_percent=st.integers(1, 100),
+    accept_threshold_percent=st.integers(0, 100),
+)
 devices = device_kinds.flatmap(
     lambda kind: _priced(
         SwapDevice,
         name=names,
         kind=st.just(kind),
         algorithm=texts if kind is DeviceKind.ZRAM else st.just(""),
+        codec=codecs if kind is DeviceKind.ZRAM else st.just({}),
+        zswap=st.none() if kind is DeviceKind.ZRAM else st.none() | zswap_pools,
     )
 )
 host_matches = st.builds(
@@ -431,6 +453,8 @@ def published_latencies(draw: st.DrawFn) -> PublishedLatencies:
 
 FOR_CLASS: dict[type, st.SearchStrategy[Any]] = {
     Quantity: quantities(),
+    ContentCost: content_costs,
+    ZswapPool: zswap_pools,
     SwapDevice: devices,
     Tlb: tlbs(1, "array"),
     WalkCache: walk_caches(),
@@ -475,28 +499,3 @@ def machines_with_small_tlbs(draw: st.DrawFn) -> Machine:
 def with_tlbs(machine: Machine, tlbs: tuple[Tlb, ...]) -> Machine:
     """The machine with other TLBs."""
     return attrs.evolve(machine, translation=attrs.evolve(machine.translation, tlbs=tlbs))
-
-
-# Contents of files
-
-toml_scalars = (
-    st.booleans()
-    | st.integers(-(10**30), 10**30)
-    | st.floats()
-    | st.text(max_size=12)
-    | st.datetimes()
-    | st.dates()
-    | st.times()
-    | st.just(datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC))
-    | st.sampled_from(["ns", "1", "MiB", "64 MiB", "fill", "zero", "pte", "measured", "$x"])
-)
-_KEYS = sorted(
-    {attribute.name for kind in FOR_CLASS for attribute in attrs.fields(kind)} | {"size"}
-)
-toml_keys = st.sampled_from(_KEYS) | st.text(max_size=8)
-toml_values = st.recursive(
-    toml_scalars,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(toml_keys, inner, max_size=5),
-    max_leaves=12,
-)
-toml_tables = st.dictionaries(toml_keys, toml_values, max_size=8)

@@ -22,6 +22,7 @@ from perfmodel.results.store import measured_scenario
 from perfmodel.specs.catalog import load_policy, load_scenario
 from perfmodel.specs.device import SwapDevice
 from perfmodel.specs.machine import Machine
+from perfmodel.specs.scenario import PageContent
 
 LOCATION_QUANTILE = 0.25
 # How well a sum of constant prices can describe a kernel at all (assumed; the fit checks it by its
@@ -86,6 +87,17 @@ def _standard_error(repetitions: _Floats, generator: np.random.Generator) -> flo
     return float(np.quantile(draws, LOCATION_QUANTILE, axis=1).std())
 
 
+def _factors(machine: Machine, device: SwapDevice, content: PageContent) -> _Floats:
+    """Price of every event for one content over that for half-random pages."""
+    prices, reference = (
+        np.array([quantity.value for quantity in event_quantities(machine, device, held)])
+        for held in (content, PageContent.HALF_RANDOM)
+    )
+    factors: _Floats = np.ones_like(prices)
+    np.divide(prices, reference, out=factors, where=reference > 0)
+    return factors
+
+
 def observe(
     runs: list[list[Result]],
     arms: list[tuple[str, str]],
@@ -110,7 +122,8 @@ def observe(
         scenario = load_scenario(name)
         policy = load_policy("pmd" if entry.endswith("pmd") else entry)
         counts = count_events(scenario, machine, policy, device.kind, range(1, 2)).counts
-        events = events_of(counts)
+        # A page of another content counts as so many half-random ones as its price says.
+        events = events_of(counts) * _factors(machine, device, scenario.region.content)
         found = [r for run in runs for r in run if (r.scenario, r.entry) == (name, entry)]
         if not found:
             raise InputError(Problem(f"has no measurement of {name} with {entry}", key="evidence"))

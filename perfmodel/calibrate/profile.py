@@ -202,7 +202,8 @@ def _apply(
                 models=(host["cpu_model"],),
             ),
         ),
-        devices={device.name: attrs.evolve(device, **changed["device"])},
+        # The arms of a fit have one content; see `catalog.load_device` for the others.
+        devices={device.name: attrs.evolve(device, codec={}, **changed["device"])},
         fit=record,
     )
 

@@ -9,6 +9,7 @@ from perfmodel.abi import PRICES, delay_quantities, event_quantities, picosecond
 from perfmodel.constants import Event
 from perfmodel.specs.device import SwapDevice
 from perfmodel.specs.machine import Machine
+from perfmodel.specs.scenario import PageContent
 
 
 def price_name(event: Event, device: SwapDevice) -> str:
@@ -18,7 +19,11 @@ def price_name(event: Event, device: SwapDevice) -> str:
 
 
 def draw_prices(
-    machine: Machine, device: SwapDevice, draws: int, seed: int
+    machine: Machine,
+    device: SwapDevice,
+    draws: int,
+    seed: int,
+    content: PageContent = PageContent.HALF_RANDOM,
 ) -> npt.NDArray[np.int64]:
     """Prices of all events and delays, best values first, then `draws` draws.
 
@@ -33,12 +38,14 @@ def draw_prices(
         Number of draws.
     seed : int
         Seed of a Philox generator; the same seed gives the same draws for every arm.
+    content : PageContent
+        What the pages hold, for those prices that depend on it.
 
     Returns
     -------
     int64 array, shape (draws + 1, N_PRICES), picoseconds
     """
-    quantities = event_quantities(machine, device)
+    quantities = event_quantities(machine, device, content)
     best = np.array([quantity.value for quantity in quantities])
     spread = np.array([quantity.spread for quantity in quantities])
     generator = np.random.Generator(np.random.Philox(seed))

@@ -249,7 +249,7 @@ def simulate_draws(
     overlaps = scenario.is_limited or any(step.threads > 1 for step in scenario.steps)
     runs = min(_RUNS, draws + 1) if random or overlaps else 1
     seeds = range(seed * _RUNS, seed * _RUNS + runs)
-    prices = draw_prices(machine, device, draws, seed)
+    prices = draw_prices(machine, device, draws, seed, scenario.region.content)
     turn = np.arange(draws + 1) % runs
     drawn = prices[:runs] if overlaps else None
     done = count_events(scenario, machine, policy, device.kind, seeds, drawn)

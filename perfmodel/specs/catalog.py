@@ -16,7 +16,7 @@ import attrs
 
 from perfmodel.errors import InputError, Problem
 from perfmodel.specs import io
-from perfmodel.specs.device import SwapDevice
+from perfmodel.specs.device import SwapDevice, like
 from perfmodel.specs.machine import KernelCosts, Machine
 from perfmodel.specs.policy import ALL_ENTRIES, Policy, check_entry, mthp_order, policy_name
 from perfmodel.specs.published import PublishedLatencies
@@ -123,11 +123,27 @@ def load_published_latencies(name: str | Path = "latency_matrices") -> Published
 
 
 def load_device(name: str | Path, machine: Machine | None = None) -> SwapDevice:
-    """A swap device by name or path; one that `machine` was fitted with comes first."""
-    if machine is not None and str(name) in machine.devices:
-        return machine.devices[str(name)]
+    """A swap device by name or path; what `machine` was fitted with comes first.
+
+    A fit has seen one content of pages. What others cost relative to it comes from the installed
+    device of that name. A zram that was not fitted takes over from one that was what they share,
+    and scales its codec's prices, see `specs.device.like`.
+    """
+    fitted = machine.devices if machine is not None else {}
+    own = fitted.get(str(name))
+    if own is not None and (own.codec or str(name) not in names("device")):
+        return own
     path = _locate("device", str(name))
-    return io.structure(SwapDevice, io.read_toml(path), str(path))
+    published = io.structure(SwapDevice, io.read_toml(path), str(path))
+    if own is not None:
+        same = own.algorithm == published.algorithm
+        return attrs.evolve(own, codec=published.codec) if same else own
+    if published.codec and str(name) in names("device"):
+        for other in fitted:
+            known = load_device(other, machine)
+            if known.codec:
+                return like(published, known)
+    return published
 
 
 def load_policy(

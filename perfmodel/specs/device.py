@@ -6,7 +6,9 @@ from enum import StrEnum
 
 import attrs
 
+from perfmodel.specs.codec import Codec, across, check_codec
 from perfmodel.specs.quantity import Quantity, quantity, text
+from perfmodel.specs.zswap import ZswapPool
 
 
 class DeviceKind(StrEnum):
@@ -33,7 +35,9 @@ class SwapDevice:
     """What one request and one page cost.
 
     Codec times hold for pages of which one half is random and the other half zero; on a device
-    without a codec they are the times that one page takes to transfer. `algorithm` is zram's.
+    without a codec they are the times that one page takes to transfer. `algorithm` is zram's, and
+    so is `codec`, which says what other contents take; `zswap` is what stands in front of another
+    device once a scenario switches it on.
     """
 
     name: str = attrs.field(validator=text)
@@ -45,7 +49,36 @@ class SwapDevice:
     free_slot_ns: Quantity = quantity("ns", "free the compressed page behind one slot")
     algorithm: str = attrs.field(default="", validator=attrs.validators.instance_of(str))
     description: str = attrs.field(default="", validator=attrs.validators.instance_of(str))
+    codec: Codec = attrs.field(factory=dict, validator=check_codec)
+    zswap: ZswapPool | None = attrs.field(
+        default=None,
+        validator=attrs.validators.optional(attrs.validators.instance_of(ZswapPool)),
+    )
 
     def __attrs_post_init__(self) -> None:
         if (self.kind is DeviceKind.ZRAM) != bool(self.algorithm):
             raise ValueError("algorithm must be given for zram, and for nothing else")
+        if self.kind is not DeviceKind.ZRAM and self.codec:
+            raise ValueError("codec is zram's; what zswap compresses with stands in zswap.codec")
+        if self.kind is DeviceKind.ZRAM and self.zswap is not None:
+            raise ValueError("zswap must stand in front of a device that does not compress itself")
+
+
+def like(device: SwapDevice, fitted: SwapDevice) -> SwapDevice:
+    """A zram as it would be on the machine that another one was fitted on.
+
+    Requests and slots do not depend on the codec. The codec's times are the fitted ones, times what
+    this codec takes over what that one takes where both were measured side by side.
+    """
+    return attrs.evolve(
+        device,
+        read_request_ns=fitted.read_request_ns,
+        write_request_ns=fitted.write_request_ns,
+        free_slot_ns=fitted.free_slot_ns,
+        compress_page_ns=across(
+            fitted.compress_page_ns, fitted.codec, device.codec, "compress_page_ns"
+        ),
+        decompress_page_ns=across(
+            fitted.decompress_page_ns, fitted.codec, device.codec, "decompress_page_ns"
+        ),
+    )

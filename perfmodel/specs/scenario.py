@@ -17,6 +17,8 @@ class PageContent(StrEnum):
 
     ``half-random``: one half random bytes, the other zeros. ``one-non-zero``: of the 512 pages of a
     2 MiB range only the last holds something, so that no folio of 2 MiB is all zero.
+    ``compressible``: 64 random bytes, repeated. ``same-filled``: one word that is not zero,
+    repeated, another one in every page.
     """
 
     HALF_RANDOM = "half-random"
@@ -24,6 +26,7 @@ class PageContent(StrEnum):
     RANDOM = "random"
     COMPRESSIBLE = "compressible"
     ONE_NON_ZERO = "one-non-zero"
+    SAME_FILLED = "same-filled"
 
 
 class Zswap(StrEnum):

@@ -286,6 +286,27 @@ def frames() -> list[list[int]]:
     return [f.state.tolist(), f.kind.tolist(), f.link.tolist(), f.block.tolist()]
 
 
+def compressed() -> list[Any]:
+    """A pool and a zswap after the same random life."""
+    from perfmodel.models.zsmalloc import Zsmalloc
+    from perfmodel.models.zswap import Zswap
+
+    generator = np.random.Generator(np.random.Philox(3))
+    pool, zswap = Zsmalloc(200), Zswap(200, 400 * 4096)
+    found: list[Any] = []
+    for _ in range(60):
+        slots = generator.permutation(200)[:30].tolist()
+        sizes = generator.integers(0, 4097, 30).tolist()
+        pool.store(slots, sizes)
+        pool.free(slots[:7])
+        first = int(generator.integers(0, 190))
+        written = zswap.store(first, [1 + size for size in sizes[:8]]).written_back
+        zswap.load(slots[0])
+        zswap.free(slots[1], min(3, 200 - slots[1]))
+        found.append([pool.pages, pool.compact(), zswap.pages, written, zswap.counters()])
+    return json.loads(json.dumps(found))
+
+
 PARTS = {
     "results": results,
     "stories": stories,
@@ -293,11 +314,21 @@ PARTS = {
     "live": live_kernels,
     "translation": translation,
     "frames": frames,
+    "compressed": compressed,
     "signatures": signatures,  # after all that compiles
     "out_of_range": out_of_range_is_an_error,
     "little_memory": with_little_memory,
 }
-ALWAYS = ("results", "stories", "by_hand", "live", "translation", "frames", "signatures")
+ALWAYS = (
+    "results",
+    "stories",
+    "by_hand",
+    "live",
+    "translation",
+    "frames",
+    "compressed",
+    "signatures",
+)
 _SECONDS = 1800  # a run that never ends fails, too
 
 

@@ -16,7 +16,7 @@ from perfmodel.specs.device import SwapDevice
 from perfmodel.specs.machine import KernelCosts, Machine
 from perfmodel.specs.policy import Policy
 from perfmodel.specs.scenario import Scenario
-from tests import strategies
+from tests import file_strategies, strategies
 from tests.property.helpers import to_table
 
 LOADERS = {
@@ -85,7 +85,7 @@ def test_any_bytes(kind, content, file):
     assert_spec_or_input_error(kind, file)
 
 
-@given(content=st.binary(max_size=60) | strategies.toml_values.map(repr).map(str.encode))
+@given(content=st.binary(max_size=60) | file_strategies.toml_values.map(repr).map(str.encode))
 @example(content=b"[" * 100_000)
 @example(content=b"1" * 5000)
 @example(content=b"")
@@ -99,8 +99,8 @@ def test_any_json(content, file):
 
 @settings(max_examples=100)
 @given(
-    costs=strategies.toml_values | st.sampled_from(sorted(catalog.names("kernel_costs"))),
-    kernel=strategies.toml_values | strategies.toml_tables,
+    costs=file_strategies.toml_values | st.sampled_from(sorted(catalog.names("kernel_costs"))),
+    kernel=file_strategies.toml_values | file_strategies.toml_tables,
 )
 @example(costs="\0", kernel={})
 @example(costs="a" * 5000, kernel=[])
@@ -113,7 +113,7 @@ def test_any_costs_of_a_machine(costs, kernel, file):
 
 @pytest.mark.parametrize("kind", KINDS)
 @settings(max_examples=100)
-@given(table=strategies.toml_tables)
+@given(table=file_strategies.toml_tables)
 def test_any_table(kind, table):
     try:
         spec = io.structure(KINDS[kind], table, "table.toml")
@@ -145,14 +145,14 @@ def mutate(draw: st.DrawFn, table: dict[str, Any]) -> None:
         holder = holder[key]
     what = draw(st.sampled_from(["replace", "delete", "add", "duplicate"]))
     if what == "replace":
-        holder[path[-1]] = draw(strategies.toml_values)
+        holder[path[-1]] = draw(file_strategies.toml_values)
     elif what == "delete":
         del holder[path[-1]]
     elif isinstance(holder, list):
-        holder.append(draw(strategies.toml_values) if what == "add" else holder[path[-1]])
+        holder.append(draw(file_strategies.toml_values) if what == "add" else holder[path[-1]])
     else:
-        extra = holder[path[-1]] if what == "duplicate" else draw(strategies.toml_values)
-        holder[draw(strategies.toml_keys)] = extra
+        extra = holder[path[-1]] if what == "duplicate" else draw(file_strategies.toml_values)
+        holder[draw(file_strategies.toml_keys)] = extra
 
 
 @st.composite
@@ -195,7 +195,7 @@ def test_any_name(kind, name):
 
 
 @given(
-    value=strategies.toml_values,
+    value=file_strategies.toml_values,
     name=st.sampled_from(["pages_touched", "other"]) | st.from_regex(r"[a-z]{1,5}", fullmatch=True),
 )
 def test_any_parameter(name, value):
