@@ -7,6 +7,7 @@ from enum import StrEnum
 import attrs
 
 from perfmodel.specs.quantity import Quantity, quantity, text
+from perfmodel.specs.service import Service
 
 
 class DeviceKind(StrEnum):
@@ -16,6 +17,7 @@ class DeviceKind(StrEnum):
     RAM_DISK = "ram-disk"  # loop device over a file on tmpfs
     DISK = "disk"  # loop device with direct I/O over a file on a disk
     SWAP_FILE = "swap-file"  # a file on a file system of a disk
+    NVME = "nvme"  # an SSD of its own; only in the model
 
     @property
     def synchronous(self) -> bool:
@@ -34,6 +36,7 @@ class SwapDevice:
 
     Codec times hold for pages of which one half is random and the other half zero; on a device
     without a codec they are the times that one page takes to transfer. `algorithm` is zram's.
+    `service` is what a device does with several requests at a time.
     """
 
     name: str = attrs.field(validator=text)
@@ -45,7 +48,12 @@ class SwapDevice:
     free_slot_ns: Quantity = quantity("ns", "free the compressed page behind one slot")
     algorithm: str = attrs.field(default="", validator=attrs.validators.instance_of(str))
     description: str = attrs.field(default="", validator=attrs.validators.instance_of(str))
+    service: Service | None = attrs.field(
+        default=None, validator=attrs.validators.optional(attrs.validators.instance_of(Service))
+    )
 
     def __attrs_post_init__(self) -> None:
         if (self.kind is DeviceKind.ZRAM) != bool(self.algorithm):
             raise ValueError("algorithm must be given for zram, and for nothing else")
+        if self.kind is DeviceKind.NVME and self.service is None:
+            raise ValueError("service must be given for nvme")
