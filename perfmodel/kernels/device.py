@@ -174,13 +174,16 @@ def _reserve(state, at, now, ready, work):
 
 
 @inner_kernel
-def _wait_for_place(d, queue, at):
-    """Drop completed commands from a full queue; if there are none, wait for the first one."""
+def _wait_for_place(d, queue, now, at):
+    """Forget what a full queue has completed by now; if that is nothing, wait for the earliest.
+
+    The queue then holds the latest completions, one fewer than its depth.
+    """
     state = d.state
     depth = d.parameters["queue_depth"]
     kept = 0
     for place in range(queue + 1, queue + 1 + depth):
-        if state[place] > at:
+        if state[place] > now:
             kept += 1
             state[queue + kept] = state[place]
     if kept == depth:
@@ -188,8 +191,9 @@ def _wait_for_place(d, queue, at):
         for place in range(queue + 2, queue + 1 + depth):
             if state[place] < state[earliest]:
                 earliest = place
-        state[Cell.QUEUE_WAIT] += state[earliest] - at
-        at = state[earliest]
+        if state[earliest] > at:
+            state[Cell.QUEUE_WAIT] += state[earliest] - at
+            at = state[earliest]
         state[earliest] = state[queue + depth]
         kept -= 1
     state[queue] = kept
@@ -293,10 +297,10 @@ def _command(d, now, at, write, size, draw):
     state = d.state
     if write == 0:
         state[Cell.FRONT_BUSY] += p["front_read"]
-        at = _reserve(state, p["front_at"], now, at, p["front_read"]) + p["controller"]
+        at = _reserve(state, p["front_at"], now, at, p["front_read"]) + p["controller_read"]
         return _media(d, now, at, write, size, draw)
     state[Cell.FRONT_BUSY] += p["front_write"]
-    at = _reserve(state, p["front_at"], now, at, p["front_write"]) + p["controller"]
+    at = _reserve(state, p["front_at"], now, at, p["front_write"]) + p["controller_write"]
     link = (size * p["write_link_rate"]) >> RATE_SHIFT
     state[Cell.WRITE_LINK_BUSY] += link
     at = _reserve(state, p["write_link_at"], now, at, link)
@@ -332,14 +336,15 @@ def submit(d, now, write, byte_count, segments, draw):
     queue = p["queues_at"] + state[Cell.QUEUE] * (p["queue_depth"] + 1)
     at = now
     finish = now
+    chance = draw
     left = byte_count
     index = np.int64(0)
     while True:
         size = min(left, most)
         at += p["submit"]
         if state[queue] == p["queue_depth"]:
-            at = _wait_for_place(d, queue, at)
-        end = _command(d, now, at, write, size, draw)
+            at = _wait_for_place(d, queue, now, at)
+        end = _command(d, now, at, write, size, chance)
         count = state[queue] + 1
         state[queue] = count
         state[queue + count] = end
@@ -348,7 +353,7 @@ def submit(d, now, write, byte_count, segments, draw):
         left -= size
         if left <= 0:
             break
-        draw = uniform_32(draw, np.int64(0), index)
+        chance = uniform_32(draw, np.int64(0), index)
     state[Cell.COMMANDS] += index
     state[Cell.CPU] += index * (p["submit"] + p["complete"])
     if write == 1:

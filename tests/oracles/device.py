@@ -108,22 +108,23 @@ class OracleDevice:
             chance = uniform(draw, 0, number) if number else draw
             ends.append(self.command(now, at, write, size, chance))
             self.in_flight[queue].append(ends[-1])
-            self.most_in_flight = max(self.most_in_flight, len(self.in_flight[queue]))
             self.commands += 1
         self.bytes[write] += byte_count
         return max(ends) + self.p["notify"] + self.p["complete"]
 
     def enter(self, queue: int, at: int) -> int:
-        """When there is a place in the submission queue."""
-        in_flight = sorted(end for end in self.in_flight[queue] if end > at)
-        if len(in_flight) == self.p["queue_depth"]:
-            at = in_flight.pop(0)
-        self.in_flight[queue] = in_flight
+        """When there is a place: fewer older commands than the depth end later than that."""
+        older = sorted(self.in_flight[queue], reverse=True)
+        depth = self.p["queue_depth"]
+        at = max(at, older[depth - 1]) if len(older) >= depth else at
+        in_flight = 1 + sum(end > at for end in older)
+        self.most_in_flight = max(self.most_in_flight, in_flight)
         return at
 
     def command(self, now: int, at: int, write: int, size: int, draw: int) -> int:
         kind = "write" if write else "read"
-        at = self.front.work(now, at, self.p[f"front_{kind}"]) + self.p["controller"]
+        at = self.front.work(now, at, self.p[f"front_{kind}"])
+        at += self.p[f"controller_{kind}"]
         if not write:
             return self.media(now, at, kind, size, draw)
         at = self.write_link.work(now, at, size * self.p["write_link_rate"] >> 16)
