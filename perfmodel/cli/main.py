@@ -29,6 +29,7 @@ for _name, _help in {
     "calibrate": "Measure this machine and fit a profile to it (root).",
     "validate": "Judge predictions by measurements that no fit has seen (root).",
     "latency": "Predict load latency against working set, beside published or measured ones.",
+    "device": "Simulate block devices under load, beside what was published.",
     "doctor": "Say what this machine can measure, and put back what a killed run left.",
     "show": "List machines, devices and scenarios, or show one with its sources.",
 }.items():

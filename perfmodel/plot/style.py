@@ -50,12 +50,16 @@ def _style(**more: Any) -> Any:  # matplotlib types the keys as one long Literal
 
 
 def new_figure(
-    columns: int = 1, *, width_inches: float = 9.0, height_inches: float = 4.5
+    columns: int = 1,
+    *,
+    width_inches: float = 9.0,
+    height_inches: float = 4.5,
+    share_x: bool = True,
 ) -> tuple[Figure, list[Axes]]:
     """A figure outside pyplot with a row of axes that share their scales."""
     with mpl.rc_context(_style()):
         figure = Figure(figsize=(width_inches, height_inches), layout="constrained")
-        grid = figure.subplots(1, columns, sharex=True, sharey=True, squeeze=False)
+        grid = figure.subplots(1, columns, sharex=share_x, sharey=True, squeeze=False)
     return figure, list(grid[0])
 
 

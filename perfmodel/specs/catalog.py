@@ -20,6 +20,7 @@ from perfmodel.specs.device import SwapDevice
 from perfmodel.specs.machine import KernelCosts, Machine
 from perfmodel.specs.policy import ALL_ENTRIES, Policy, check_entry, mthp_order, policy_name
 from perfmodel.specs.published import PublishedLatencies
+from perfmodel.specs.published_devices import PublishedDevices
 from perfmodel.specs.scenario import Scenario
 from perfmodel.specs.service import BlockLayer
 
@@ -110,6 +111,12 @@ def load_published_latencies(name: str | Path = "latency_matrices") -> Published
     """Published latencies by name or path."""
     path = _locate("published", str(name))
     return io.structure(PublishedLatencies, io.read_toml(path), str(path))
+
+
+def load_published_devices(name: str | Path = "devices") -> PublishedDevices:
+    """Published speeds of storage devices by name or path."""
+    path = _locate("published", str(name))
+    return io.structure(PublishedDevices, io.read_toml(path), str(path))
 
 
 def load_device(name: str | Path, machine: Machine | None = None) -> SwapDevice:
