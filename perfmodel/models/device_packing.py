@@ -184,7 +184,7 @@ def pack_plan(
     *, byte_count: int, segments: int, read_share: float, pause_ns: float, seed: int
 ) -> np.void:
     """Requests that all look alike, as the drivers take them."""
-    plan = np.zeros(1, dtype=layout.PLAN)[0]
+    plan: np.void = np.zeros(1, dtype=layout.PLAN)[0]
     plan["byte_count"] = byte_count
     plan["segments"] = segments
     plan["write_threshold"] = round((1.0 - read_share) * layout.ONE)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullLocator
 
 from perfmodel.models.devices import LoadPoint
@@ -99,7 +100,7 @@ def device_figure(
     latency_by_rate(sweeps, right)
     handles, labels = right.get_legend_handles_labels()
     for use, text in ((Use.FIT, "published, fitted to"), (Use.CHECK, "published, a check")):
-        handles += left.plot([], [], color="#555555", marker=_MARKERS[use], linestyle="none")
+        handles.append(Line2D([], [], color="#555555", marker=_MARKERS[use], linestyle="none"))
         labels.append(f"{text} (filled: mean, open: p99)")
     figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
     return figure

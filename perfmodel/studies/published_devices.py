@@ -49,7 +49,7 @@ class DeviceComparison:
 
     def of(self, use: Use) -> tuple[ComparedValue, ...]:
         """The values of one use."""
-        return tuple(value for value in self.values if value.use is use)
+        return tuple(value for value in self.values if value.use == use)
 
     def worst(self, use: Use) -> ComparedValue | None:
         """The value of a use with the largest error; None where there is none."""
@@ -162,8 +162,6 @@ def compare_published_devices(
         progress(done, total)
 
     return [
-        compare_device(
-            device.device, device.loads, requests=requests, seed=seed, progress=advance
-        )
+        compare_device(device.device, device.loads, requests=requests, seed=seed, progress=advance)
         for device in chosen
     ]

@@ -1,7 +1,7 @@
 """A block device from its definition in docs/devices.md: slow, and nothing is ever forgotten.
 
-Every server keeps the whole list of stretches in which it was busy. What is asked of it next gets the
-time in between.
+Every server keeps the whole list of stretches in which it was busy. What is asked of it next gets
+the time in between.
 """
 
 from __future__ import annotations
@@ -98,9 +98,7 @@ class OracleDevice:
         self, now: int, queue: int, write: int, byte_count: int, segments: int, draw: int
     ) -> int:
         """When a request is complete."""
-        most = min(
-            self.p["command_bytes"], self.p["command_segments"] * -(-byte_count // segments)
-        )
+        most = min(self.p["command_bytes"], self.p["command_segments"] * -(-byte_count // segments))
         sizes = [min(most, byte_count - begin) for begin in range(0, byte_count, most)]
         at, ends = now, []
         for number, size in enumerate(sizes):
@@ -205,8 +203,7 @@ def _planned(
     device: OracleDevice, plan: Mapping[str, int], index: int, now: int
 ) -> tuple[int, int]:
     write = int(
-        plan["write_threshold"] > 0
-        and uniform(plan["seed"], 1, index) < plan["write_threshold"]
+        plan["write_threshold"] > 0 and uniform(plan["seed"], 1, index) < plan["write_threshold"]
     )
     draw = uniform(plan["seed"], 0, index)
     return write, device.submit(now, 0, write, plan["byte_count"], plan["segments"], draw)

@@ -224,17 +224,40 @@ def translation() -> list[object]:
     return [example(), [hits.level1, hits.level2, hits.walks]]
 
 
+def devices() -> list[object]:
+    """Completions of a drive with everything, and of plain exponential servers."""
+    from perfmodel.kernels.device import submit_each
+    from perfmodel.models.device_packing import plain_device
+    from perfmodel.models.devices import Workload, pack, run_closed, run_open
+    from perfmodel.specs.catalog import load_device
+
+    load = Workload(requests=300, block_bytes=40_000, read_share=0.5, think_ns=100.0)
+    runs = [
+        run_closed(pack(load_device("kioxia-cd7")), 16, load),
+        run_closed(pack(load_device("optane-p4800x")), 40, load),
+        run_open(pack(load_device("intel-p3700")), 40_000.0, load),
+        run_open(plain_device(9e3, servers=3, exponential=True), 2e5, load),
+    ]
+    found: list[object] = [[row.tolist() for row in rows] for rows in runs]
+    requests = np.array([[i // 2, i % 2, i % 3 // 2, 4096, 1] for i in range(40)], dtype=np.int64)
+    ends = np.zeros(40, dtype=np.int64)
+    draws = np.arange(40, dtype=np.int64) * 107374182
+    submit_each(pack(load_device("kioxia-cm7")), requests, draws, ends)
+    return [*found, ends.tolist()]
+
+
 PARTS = {
     "results": results,
     "stories": stories,
     "by_hand": driven_by_hand,
     "live": live_kernels,
     "translation": translation,
+    "devices": devices,
     "signatures": signatures,  # after all that compiles
     "out_of_range": out_of_range_is_an_error,
     "little_memory": with_little_memory,
 }
-ALWAYS = ("results", "stories", "by_hand", "live", "translation", "signatures")
+ALWAYS = ("results", "stories", "by_hand", "live", "translation", "devices", "signatures")
 _SECONDS = 1800  # a run that never ends fails, too
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -176,7 +177,7 @@ def test_a_calendar_never_does_two_things_at_a_time(jobs, crowded):
     ends = replay(device, wanted)
     assert ends.tolist() == [expected.submit(*request) for request in wanted]
     busy = sorted(expected.channels[0].busy)
-    assert all(one[1] <= other[0] for one, other in zip(busy, busy[1:], strict=False))
+    assert all(one[1] <= other[0] for one, other in itertools.pairwise(busy))
 
 
 def _one_channel() -> dict[str, int]:
