@@ -1,7 +1,7 @@
 """How fast requests to a block device are simulated, beside SimPy on the same queue, with pyperf.
 
-Run with ``make benchmark-devices``. Work: a closed loop at queue depth 16 and 4 KiB reads. `ssd` is a
-front end, 64 dies with a latency distribution on 8 channels, and a link: four servers a request.
+Run with ``make benchmark-devices``. Work: a closed loop at queue depth 16 and 4 KiB reads. `ssd` is
+a front end, 64 dies with a latency distribution on 8 channels, and a link: four servers a request.
 `optane` is the catalog's P4800X, whose requests are four pieces each, `server` one server with a
 fixed time, which is also what `simpy` does with processes and a resource. `theory` is Lindley's
 recursion for one server, the least that can be done. At the end stands a table in million requests
