@@ -26,14 +26,6 @@ from perfmodel.specs.machine import (
 )
 from perfmodel.specs.policy import MTHP_SIZES_KIB, SIMULATED_ENTRIES, Policy, mthp_order
 from perfmodel.specs.published import Part, PublishedCpu, PublishedLatencies
-from perfmodel.specs.published_devices import (
-    Measure,
-    PublishedDevice,
-    PublishedDevices,
-    PublishedLoad,
-    PublishedValue,
-    Use,
-)
 from perfmodel.specs.quantity import How, Quantity
 from perfmodel.specs.scenario import (
     PageContent,
@@ -43,7 +35,6 @@ from perfmodel.specs.scenario import (
     SwapSpace,
     Zswap,
 )
-from perfmodel.specs.service import BlockLayer, GarbageCollection, Latency, Service
 from perfmodel.specs.step import Racing, Step, StepAction
 from perfmodel.specs.translation import (
     Accesses,
@@ -56,37 +47,8 @@ from perfmodel.specs.translation import (
     Walk,
     WalkCache,
 )
-
-texts = st.text(
-    st.characters(codec="utf-8", exclude_categories=("Cs",)), min_size=1, max_size=12
-).filter(lambda text: text.strip() != "")
-names = st.from_regex(r"[a-z][a-z0-9-]{0,11}", fullmatch=True)
-
-
-def quantities(
-    unit: str = "ns", *, minimum: float = 0.0, maximum: float = 1e6, whole: bool = False
-) -> st.SearchStrategy[Quantity]:
-    numbers: st.SearchStrategy[float] = st.floats(minimum, maximum, allow_subnormal=False)
-    if whole:
-        numbers = st.integers(int(minimum), int(maximum)).map(float)
-    return st.builds(
-        Quantity,
-        value=numbers,
-        spread=st.floats(0, min(100, maximum), allow_subnormal=False),
-        unit=st.just(unit),
-        source=texts,
-        how=st.sampled_from(How),
-    )
-
-
-def _priced(kind: type, /, **given_fields: Any) -> st.SearchStrategy[Any]:
-    """A spec whose remaining fields are quantities in the unit that each field names."""
-    fields = {
-        attribute.name: quantities(attribute.metadata["unit"])
-        for attribute in attrs.fields(kind)
-        if "unit" in attribute.metadata
-    }
-    return st.builds(kind, **(fields | given_fields))
+from tests import device_strategies
+from tests.base_strategies import names, priced, quantities, texts
 
 
 def count(value: int) -> Quantity:
@@ -162,7 +124,7 @@ def caches(draw: st.DrawFn, name: str = "L1") -> Cache:
     return Cache(name=name, size_bytes=size, ways=count(ways), latency_ns=draw(quantities()))
 
 
-shootdowns = _priced(
+shootdowns = priced(
     Shootdown,
     full_flush_ceiling=quantities("1", minimum=1, maximum=1000, whole=True),
     broadcast=st.booleans(),
@@ -184,64 +146,16 @@ def translations(draw: st.DrawFn) -> Translation:
     )
 
 
-cpus = _priced(Cpu)
-kernel_costs = _priced(KernelCosts)
+cpus = priced(Cpu)
+kernel_costs = priced(KernelCosts)
 device_kinds = st.sampled_from(DeviceKind)
-
-
-def _whole(unit: str, minimum: int, maximum: int) -> st.SearchStrategy[Quantity]:
-    return quantities(unit, minimum=minimum, maximum=maximum, whole=True)
-
-
-@st.composite
-def latencies(draw: st.DrawFn) -> Latency:
-    first, *rest = sorted(draw(st.lists(st.floats(1, 1e5), min_size=4, max_size=4)))
-    rising = [draw(st.sampled_from([0.0, first])), *rest]
-    spread = draw(quantities(maximum=10))
-    times = [attrs.evolve(spread, value=value) for value in rising]
-    return Latency(
-        **dict(zip(("least_ns", "median_ns", "p99_ns", "p99_999_ns"), times, strict=True))
-    )
-
-
-garbage_collections = st.builds(
-    GarbageCollection,
-    begins_at_fill=quantities("1", maximum=1.0),
-    slowdown_when_full=quantities("1", minimum=1.0, maximum=9.0),
-)
-_rates = quantities("byte/s", minimum=1e8, maximum=1e10)
-services = _priced(
-    Service,
-    queues=_whole("1", 1, 4),
-    queue_depth=_whole("1", 1, 99),
-    command_bytes=_whole("byte", 4096, 1 << 21),
-    channels=_whole("1", 1, 4),
-    units_per_channel=_whole("1", 1, 4),
-    piece_bytes=_whole("byte", 512, 1 << 14),
-    channel_bytes_per_s=_rates,
-    read=latencies(),
-    write=latencies(),
-    read_link_bytes_per_s=_rates,
-    write_link_bytes_per_s=_rates,
-    buffer_bytes=_whole("byte", 0, 1 << 20),
-    write_bytes_per_s=_rates,
-    stall_share=quantities("1", maximum=1.0),
-    garbage_collection=st.none() | garbage_collections,
-)
-block_layers = _priced(
-    BlockLayer,
-    name=names,
-    segments=_whole("1", 1, 128),
-    driver_bytes=_whole("byte", 4096, 1 << 23),
-    request_bytes=_whole("byte", 4096, 1 << 22),
-)
 devices = device_kinds.flatmap(
-    lambda kind: _priced(
+    lambda kind: priced(
         SwapDevice,
         name=names,
         kind=st.just(kind),
         algorithm=texts if kind is DeviceKind.ZRAM else st.just(""),
-        service=services if kind is DeviceKind.NVME else st.none(),
+        service=device_strategies.services if kind is DeviceKind.NVME else st.none(),
     )
 )
 host_matches = st.builds(
@@ -448,7 +362,7 @@ def plain_scenarios(draw: st.DrawFn, most_steps: int = 6) -> Scenario:
     )
 
 
-parts = _priced(
+parts = priced(
     Part,
     clock_ghz=quantities("GHz", minimum=0.1, maximum=9),
     **{
@@ -484,27 +398,6 @@ def published_latencies(draw: st.DrawFn) -> PublishedLatencies:
     )
 
 
-published_values = st.builds(
-    PublishedValue,
-    measure=st.sampled_from(Measure),
-    value=st.floats(0.5, 1e6),
-    use=st.sampled_from(Use),
-)
-published_loads = st.builds(
-    PublishedLoad,
-    queue_depth=st.integers(1, 64),
-    block_bytes=st.sampled_from([512, 4096, 1 << 17]),
-    read_share=st.floats(0, 1, allow_subnormal=False),
-    think_us=st.floats(0, 9, allow_subnormal=False),
-    source=texts,
-    values=st.lists(published_values, min_size=1, max_size=2).map(tuple),
-)
-published_devices = st.builds(
-    PublishedDevice,
-    device=names,
-    loads=st.lists(published_loads, min_size=1, max_size=2).map(tuple),
-)
-
 FOR_CLASS: dict[type, st.SearchStrategy[Any]] = {
     Quantity: quantities(),
     SwapDevice: devices,
@@ -531,18 +424,7 @@ FOR_CLASS: dict[type, st.SearchStrategy[Any]] = {
     Part: parts,
     PublishedCpu: published_cpus(),
     PublishedLatencies: published_latencies(),
-    Latency: latencies(),
-    GarbageCollection: garbage_collections,
-    Service: services,
-    BlockLayer: block_layers,
-    PublishedValue: published_values,
-    PublishedLoad: published_loads,
-    PublishedDevice: published_devices,
-    PublishedDevices: st.builds(
-        PublishedDevices,
-        left_out=st.lists(texts, max_size=2).map(tuple),
-        devices=st.lists(published_devices, min_size=1, max_size=2).map(tuple),
-    ),
+    **device_strategies.FOR_CLASS,
 }
 
 # Cases of the engine

@@ -18,7 +18,7 @@ from perfmodel.specs.policy import Policy
 from perfmodel.specs.published_devices import PublishedDevices
 from perfmodel.specs.scenario import Scenario
 from perfmodel.specs.service import BlockLayer
-from tests import strategies
+from tests import device_strategies, strategies
 from tests.property.helpers import to_table
 
 LOADERS = {
@@ -80,7 +80,7 @@ def assert_clear(error: InputError, file: str = "") -> None:
 @given(
     spec=strategies.machines
     | strategies.devices
-    | strategies.block_layers
+    | device_strategies.block_layers
     | strategies.policies
     | strategies.scenarios()
 )
