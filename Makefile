@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check live notebooks docs benchmark benchmark-tlb clean
+.PHONY: demo test check live notebooks docs benchmark benchmark-tlb benchmark-devices clean
 
 $(VENV)/.installed: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -41,6 +41,10 @@ benchmark: $(VENV)/.installed
 # TLBs beside other simulators; about ten minutes, on an otherwise idle machine.
 benchmark-tlb: $(VENV)/.installed
 	$(BIN)/python benchmarks/tlb.py --inherit-environ XDG_CACHE_HOME,HOME
+
+# Block devices beside SimPy; about a minute, on an otherwise idle machine.
+benchmark-devices: $(VENV)/.installed
+	$(BIN)/python benchmarks/devices.py --inherit-environ XDG_CACHE_HOME,HOME
 
 clean:
 	rm -rf $(VENV) report .pytest_cache .mypy_cache .ruff_cache .hypothesis

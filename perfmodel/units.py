@@ -16,7 +16,12 @@ _UNIT_TEXT = re.compile(r"[A-Za-zµ]{1,16}(/[A-Za-z]{1,8})?")
 _QUANTITY_TEXT = re.compile(r"\s*([0-9]{1,15}(?:\.[0-9]{1,9})?)\s*([A-Za-z]{1,16})\s*")
 
 # One canonical unit per dimension, and what to suggest when a file uses something else.
-_SUGGESTIONS = {"ns": "ns, us or ms", "byte": "B, KiB, MiB, GiB or TiB", "1": '"1"'}
+_SUGGESTIONS = {
+    "ns": "ns, us or ms",
+    "byte": "B, KiB, MiB, GiB or TiB",
+    "byte/s": "B/s, MB/s, MiB/s, GB/s or GiB/s",
+    "1": '"1"',
+}
 
 
 @cache

@@ -49,38 +49,9 @@ from perfmodel.specs.translation import (
     WalkCache,
 )
 from perfmodel.specs.zswap import ZswapPool
+from tests import device_strategies
+from tests.base_strategies import names, priced, quantities, texts
 from tests.strategies_of_pressure import access_steps, with_any_backing, with_any_limit
-
-texts = st.text(
-    st.characters(codec="utf-8", exclude_categories=("Cs",)), min_size=1, max_size=12
-).filter(lambda text: text.strip() != "")
-names = st.from_regex(r"[a-z][a-z0-9-]{0,11}", fullmatch=True)
-
-
-def quantities(
-    unit: str = "ns", *, minimum: float = 0.0, maximum: float = 1e6, whole: bool = False
-) -> st.SearchStrategy[Quantity]:
-    numbers: st.SearchStrategy[float] = st.floats(minimum, maximum, allow_subnormal=False)
-    if whole:
-        numbers = st.integers(int(minimum), int(maximum)).map(float)
-    return st.builds(
-        Quantity,
-        value=numbers,
-        spread=st.floats(0, min(100, maximum), allow_subnormal=False),
-        unit=st.just(unit),
-        source=texts,
-        how=st.sampled_from(How),
-    )
-
-
-def _priced(kind: type, /, **given_fields: Any) -> st.SearchStrategy[Any]:
-    """A spec whose remaining fields are quantities in the unit that each field names."""
-    fields = {
-        attribute.name: quantities(attribute.metadata["unit"])
-        for attribute in attrs.fields(kind)
-        if "unit" in attribute.metadata
-    }
-    return st.builds(kind, **(fields | given_fields))
 
 
 def count(value: int) -> Quantity:
@@ -156,7 +127,7 @@ def caches(draw: st.DrawFn, name: str = "L1") -> Cache:
     return Cache(name=name, size_bytes=size, ways=count(ways), latency_ns=draw(quantities()))
 
 
-shootdowns = _priced(
+shootdowns = priced(
     Shootdown,
     full_flush_ceiling=quantities("1", minimum=1, maximum=1000, whole=True),
     broadcast=st.booleans(),
@@ -178,13 +149,13 @@ def translations(draw: st.DrawFn) -> Translation:
     )
 
 
-cpus = _priced(Cpu)
-kernel_costs = _priced(KernelCosts)
+cpus = priced(Cpu)
+kernel_costs = priced(KernelCosts)
 device_kinds = st.sampled_from(DeviceKind)
-content_costs = _priced(
+content_costs = priced(
     ContentCost, compressed_bytes=quantities("byte", maximum=PAGE_BYTES, whole=True)
 )
-reference_costs = _priced(
+reference_costs = priced(
     ContentCost,
     compress_page_ns=quantities(minimum=1),
     decompress_page_ns=quantities(minimum=1),
@@ -193,7 +164,7 @@ reference_costs = _priced(
 codecs = st.just({}) | st.fixed_dictionaries(
     {c: reference_costs if c is REFERENCE else content_costs for c in PLAIN_CONTENTS}
 )
-zswap_pools = _priced(
+zswap_pools = priced(
     ZswapPool,
     compressor=texts,
     codec=codecs,
@@ -201,13 +172,14 @@ zswap_pools = _priced(
     accept_threshold_percent=st.integers(0, 100),
 )
 devices = device_kinds.flatmap(
-    lambda kind: _priced(
+    lambda kind: priced(
         SwapDevice,
         name=names,
         kind=st.just(kind),
         algorithm=texts if kind is DeviceKind.ZRAM else st.just(""),
         codec=codecs if kind is DeviceKind.ZRAM else st.just({}),
         zswap=st.none() if kind is DeviceKind.ZRAM else st.none() | zswap_pools,
+        service=device_strategies.services if kind is DeviceKind.NVME else st.none(),
     )
 )
 host_matches = st.builds(
@@ -415,7 +387,7 @@ def plain_scenarios(draw: st.DrawFn, most_steps: int = 6) -> Scenario:
     )
 
 
-parts = _priced(
+parts = priced(
     Part,
     clock_ghz=quantities("GHz", minimum=0.1, maximum=9),
     **{
@@ -480,6 +452,7 @@ FOR_CLASS: dict[type, st.SearchStrategy[Any]] = {
     PublishedCpu: published_cpus(),
     PublishedLatencies: published_latencies(),
     PhysicalMemory: st.builds(PhysicalMemory, st.just(7 << 22), st.floats(0, 1)),
+    **device_strategies.FOR_CLASS,
 }
 
 # Cases of the engine

@@ -31,6 +31,7 @@ for _name, _help in {
     "latency": "Predict load latency against working set, beside published or measured ones.",
     "shootdown": "Predict what flushing TLBs on one or more CPUs costs, beside measured flushes.",
     "runtime": "Judge published runtime models and our own by programs under page layouts.",
+    "device": "Simulate block devices under load, beside what was published.",
     "doctor": "Say what this machine can measure, and put back what a killed run left.",
     "show": "List machines, devices and scenarios, or show one with its sources.",
 }.items():

@@ -176,6 +176,11 @@ def require(
     if all(scenario.settings.zswap is not Zswap.NEVER for scenario in scenarios):
         found = [capability for capability in found if capability.name != "no-zswap"]
     missing = [line for entry in entries for line in missing_for(entry, found, device.kind)]
+    if device.kind is DeviceKind.NVME:
+        missing.append(
+            f"{device.name} exists only in the model: a whole SSD is never taken for swap; measure "
+            "on the device disk, with PERFMODEL_DISK_DIR on that SSD"
+        )
     for scenario in scenarios:
         missing += refusals(scenario) + too_large(scenario, device)
     if missing:

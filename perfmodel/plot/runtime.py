@@ -93,7 +93,9 @@ def predicted_over_measured(programs: Sequence[ProgramRuntimes], ax: Axes) -> Ax
 
 def runtime_figure(programs: Sequence[ProgramRuntimes], rows: Sequence[ModelRow]) -> Figure:
     """Errors by model, and our prediction over what was measured."""
-    figure, (left, right) = new_figure(2, width_inches=11.0, height_inches=5.0, shared=False)
+    figure, (left, right) = new_figure(
+        2, width_inches=11.0, height_inches=5.0, share_x=False, share_y=False
+    )
     errors_by_model(rows, left)
     predicted_over_measured(programs, right)
     return figure

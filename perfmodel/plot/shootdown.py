@@ -78,7 +78,7 @@ def shootdown_by_pages(rows: Sequence[FlushRow], part: str, ax: Axes) -> Axes:
 
 def shootdown_figure(rows: Sequence[FlushRow]) -> Figure:
     """The three parts side by side, each on its own scale."""
-    figure, axes = new_figure(3, width_inches=11.0, height_inches=4.2, shared=False)
+    figure, axes = new_figure(3, width_inches=11.0, height_inches=4.2, share_x=False, share_y=False)
     for ax, part in zip(axes, _TITLES, strict=True):
         shootdown_by_pages(rows, part, ax)
     handles, labels = axes[0].get_legend_handles_labels()

@@ -57,12 +57,13 @@ def new_figure(
     *,
     width_inches: float = 9.0,
     height_inches: float = 4.5,
-    shared: bool = True,
+    share_x: bool = True,
+    share_y: bool = True,
 ) -> tuple[Figure, list[Axes]]:
     """A figure outside pyplot with a row of axes that share their scales, or do not."""
     with mpl.rc_context(_style()):
         figure = Figure(figsize=(width_inches, height_inches), layout="constrained")
-        grid = figure.subplots(1, columns, sharex=shared, sharey=shared, squeeze=False)
+        grid = figure.subplots(1, columns, sharex=share_x, sharey=share_y, squeeze=False)
     return figure, list(grid[0])
 
 

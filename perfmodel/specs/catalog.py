@@ -20,7 +20,9 @@ from perfmodel.specs.device import SwapDevice, like
 from perfmodel.specs.machine import KernelCosts, Machine
 from perfmodel.specs.policy import ALL_ENTRIES, Policy, check_entry, mthp_order, policy_name
 from perfmodel.specs.published import PublishedLatencies
+from perfmodel.specs.published_devices import PublishedDevices
 from perfmodel.specs.scenario import Scenario
+from perfmodel.specs.service import BlockLayer
 
 _PACKAGE = Path(__file__).parent.parent
 _CHECKOUT = _PACKAGE.parent
@@ -44,6 +46,7 @@ _FOLDERS: dict[str, tuple[Path, ...]] = {
     ),
     "kernel_costs": (_PACKAGE / "kernel_costs",),
     "device": (_PACKAGE / "devices",),
+    "block_layer": (_PACKAGE / "block_layers",),
     "policy": (_PACKAGE / "policies",),
     "scenario": (_PACKAGE / "scenarios", _CHECKOUT / "workloads" / "scenarios"),
     "published": (_PACKAGE / "published", _CHECKOUT / "calibration" / "published"),
@@ -122,6 +125,12 @@ def load_published_latencies(name: str | Path = "latency_matrices") -> Published
     return io.structure(PublishedLatencies, io.read_toml(path), str(path))
 
 
+def load_published_devices(name: str | Path = "devices") -> PublishedDevices:
+    """Published speeds of storage devices by name or path."""
+    path = _locate("published", str(name))
+    return io.structure(PublishedDevices, io.read_toml(path), str(path))
+
+
 def load_device(name: str | Path, machine: Machine | None = None) -> SwapDevice:
     """A swap device by name or path; what `machine` was fitted with comes first.
 
@@ -144,6 +153,12 @@ def load_device(name: str | Path, machine: Machine | None = None) -> SwapDevice:
             if known.codec:
                 return like(published, known)
     return published
+
+
+def load_block_layer(name: str | Path = "linux-6.18-nvme") -> BlockLayer:
+    """What a kernel does to requests before a device gets them, by name or path."""
+    path = _locate("block_layer", str(name))
+    return io.structure(BlockLayer, io.read_toml(path), str(path))
 
 
 def load_policy(

@@ -8,6 +8,7 @@ import attrs
 
 from perfmodel.specs.codec import Codec, across, check_codec
 from perfmodel.specs.quantity import Quantity, quantity, text
+from perfmodel.specs.service import Service
 from perfmodel.specs.zswap import ZswapPool
 
 
@@ -18,6 +19,7 @@ class DeviceKind(StrEnum):
     RAM_DISK = "ram-disk"  # loop device over a file on tmpfs
     DISK = "disk"  # loop device with direct I/O over a file on a disk
     SWAP_FILE = "swap-file"  # a file on a file system of a disk
+    NVME = "nvme"  # an SSD of its own; only in the model
 
     @property
     def synchronous(self) -> bool:
@@ -38,6 +40,7 @@ class SwapDevice:
     without a codec they are the times that one page takes to transfer. `algorithm` is zram's, and
     so is `codec`, which says what other contents take; `zswap` is what stands in front of another
     device once a scenario switches it on.
+    `service` is what a device does with several requests at a time.
     """
 
     name: str = attrs.field(validator=text)
@@ -54,6 +57,9 @@ class SwapDevice:
         default=None,
         validator=attrs.validators.optional(attrs.validators.instance_of(ZswapPool)),
     )
+    service: Service | None = attrs.field(
+        default=None, validator=attrs.validators.optional(attrs.validators.instance_of(Service))
+    )
 
     def __attrs_post_init__(self) -> None:
         if (self.kind is DeviceKind.ZRAM) != bool(self.algorithm):
@@ -62,6 +68,8 @@ class SwapDevice:
             raise ValueError("codec is zram's; what zswap compresses with stands in zswap.codec")
         if self.kind is DeviceKind.ZRAM and self.zswap is not None:
             raise ValueError("zswap must stand in front of a device that does not compress itself")
+        if self.kind is DeviceKind.NVME and self.service is None:
+            raise ValueError("service must be given for nvme")
 
 
 def like(device: SwapDevice, fitted: SwapDevice) -> SwapDevice:

@@ -307,6 +307,28 @@ def compressed() -> list[Any]:
     return json.loads(json.dumps(found))
 
 
+def devices() -> list[object]:
+    """Completions of a drive with everything, and of plain exponential servers."""
+    from perfmodel.kernels.device import submit_each
+    from perfmodel.models.device_packing import plain_device
+    from perfmodel.models.devices import Workload, pack, run_closed, run_open
+    from perfmodel.specs.catalog import load_device
+
+    load = Workload(requests=300, block_bytes=40_000, read_share=0.5, think_ns=100.0)
+    runs = [
+        run_closed(pack(load_device("kioxia-cd7")), 16, load),
+        run_closed(pack(load_device("optane-p4800x")), 40, load),
+        run_open(pack(load_device("intel-p3700")), 40_000.0, load),
+        run_open(plain_device(9e3, servers=3, exponential=True), 2e5, load),
+    ]
+    found: list[object] = [[row.tolist() for row in rows] for rows in runs]
+    requests = np.array([[i // 2, i % 2, i % 3 // 2, 4096, 1] for i in range(40)], dtype=np.int64)
+    ends = np.zeros(40, dtype=np.int64)
+    draws = np.arange(40, dtype=np.int64) * 107374182
+    submit_each(pack(load_device("kioxia-cm7")), requests, draws, ends)
+    return [*found, ends.tolist()]
+
+
 PARTS = {
     "results": results,
     "stories": stories,
@@ -315,6 +337,7 @@ PARTS = {
     "translation": translation,
     "frames": frames,
     "compressed": compressed,
+    "devices": devices,
     "signatures": signatures,  # after all that compiles
     "out_of_range": out_of_range_is_an_error,
     "little_memory": with_little_memory,
@@ -327,6 +350,7 @@ ALWAYS = (
     "translation",
     "frames",
     "compressed",
+    "devices",
     "signatures",
 )
 _SECONDS = 1800  # a run that never ends fails, too

@@ -15,26 +15,39 @@ from perfmodel.specs import catalog, io
 from perfmodel.specs.device import SwapDevice
 from perfmodel.specs.machine import KernelCosts, Machine
 from perfmodel.specs.policy import Policy
+from perfmodel.specs.published_devices import PublishedDevices
 from perfmodel.specs.scenario import Scenario
-from tests import file_strategies, strategies
+from perfmodel.specs.service import BlockLayer
+from tests import device_strategies, file_strategies, strategies
 from tests.property.helpers import to_table
 
 LOADERS = {
     "machine": catalog.load_machine,
     "device": catalog.load_device,
+    "nvme": catalog.load_device,
+    "block_layer": catalog.load_block_layer,
+    "published_devices": catalog.load_published_devices,
     "scenario": catalog.load_scenario,
     "kernel_costs": catalog.load_kernel_costs,
 }
 KINDS: dict[str, type] = {
     "machine": Machine,
     "device": SwapDevice,
+    "nvme": SwapDevice,
+    "block_layer": BlockLayer,
+    "published_devices": PublishedDevices,
     "scenario": Scenario,
     "policy": Policy,
     "kernel_costs": KernelCosts,
 }
+# Where a kind of file lies that is not called like its folder.
+FOLDERS = {"nvme": "device", "published_devices": "published"}
 VALID = {
     "machine": catalog.names("machine")["amd-zen3"],
     "device": catalog.names("device")["zram-lz4"],
+    "nvme": catalog.names("device")["optane-p4800x"],
+    "block_layer": catalog.names("block_layer")["linux-6.18-nvme"],
+    "published_devices": catalog.names("published")["devices"],
     "scenario": catalog.names("scenario")["thp-sparse-touch"],
     "kernel_costs": catalog.names("kernel_costs")["linux-6.18-x86"],
 }
@@ -64,7 +77,13 @@ def assert_clear(error: InputError, file: str = "") -> None:
 
 
 @settings(max_examples=25)
-@given(spec=strategies.machines | strategies.devices | strategies.policies | strategies.scenarios())
+@given(
+    spec=strategies.machines
+    | strategies.devices
+    | device_strategies.block_layers
+    | strategies.policies
+    | strategies.scenarios()
+)
 def test_a_written_spec_reads_back_the_same(spec):
     text = tomli_w.dumps(to_table(spec))
     assert io.structure(type(spec), tomllib.loads(text), "written.toml") == spec
@@ -187,7 +206,7 @@ def test_mutated_bytes(kind, start, length, insert, file):
     kind=st.sampled_from(sorted(LOADERS)),
 )
 def test_any_name(kind, name):
-    if name in catalog.names(kind):
+    if name in catalog.names(FOLDERS.get(kind, kind)):
         return
     with pytest.raises(InputError) as caught:
         LOADERS[kind](name)

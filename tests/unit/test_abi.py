@@ -190,6 +190,7 @@ def test_policies_reach_the_engine(entry, level, lazy, batched):
         (DeviceKind.RAM_DISK, 0, 1),
         (DeviceKind.DISK, 0, 1),
         (DeviceKind.SWAP_FILE, 0, 0),
+        (DeviceKind.NVME, 0, 1),
     ],
 )
 def test_devices_reach_the_engine(kind, synchronous, block_device):

@@ -188,7 +188,7 @@ def test_compiled_code_is_keyed_by_every_kernel_source():
 
 # The same results however numba runs the kernels
 
-COMPARED = ("results", "stories", "by_hand", "live", "frames", "compressed")
+COMPARED = ("results", "stories", "by_hand", "live", "frames", "compressed", "devices")
 
 
 @pytest.fixture(scope="module")
