@@ -6,6 +6,7 @@
 import numpy as np
 
 from perfmodel.kernels._jit import inline_kernel, kernel
+from perfmodel.kernels._lanes import count_bits
 from perfmodel.kernels.data_caches import column, latency, reference, set_begin
 from perfmodel.kernels.recency import FREE, use_lru, use_tree
 from perfmodel.kernels.translation_layout import (
@@ -20,7 +21,7 @@ from perfmodel.kernels.translation_layout import (
     HELD,
     LATEST,
     LINE_SHIFT,
-    LINES_MASK,
+    LINES_PER_PAGE_SHIFT,
     LINES_SHIFT,
     MOST_LEVELS,
     MOST_TLBS,
@@ -31,7 +32,6 @@ from perfmodel.kernels.translation_layout import (
     ORDER_MASK,
     PAGE_SHIFT,
     PATH_COLUMNS,
-    REGION_SHIFT,
     SETS,
     SPACE_MASK,
     SPACE_SHIFT,
@@ -63,15 +63,14 @@ def look_up(arrays, paths, entries, path, page, space):
     number = page >> order
     tag = number << NUMBER_SHIFT | space << SPACE_SHIFT | order
     row = way + CHOICES
-    if held > 1:
-        if held == 2:
-            row += (number & 1) * COLUMNS
-            number >>= 1
-        else:
-            row += np.int64(np.uint64(number) % np.uint64(held)) * COLUMNS
-            number = np.int64(np.uint64(number) // np.uint64(held))
-    elif held == 0:
-        return np.int64(-1), False
+    others = held - 1
+    if held & others == 0:
+        # No branch, because nothing foretells the size of the next page.
+        row += (number & others) * COLUMNS
+        number >>= count_bits(np.uint64(others))
+    else:
+        row += np.int64(np.uint64(number) % np.uint64(held)) * COLUMNS
+        number = np.int64(np.uint64(number) // np.uint64(held))
     array = column(paths, row, ARRAY)
     first = set_begin(paths, row, number)
     ways = column(paths, row, WAYS)
@@ -84,8 +83,8 @@ def look_up(arrays, paths, entries, path, page, space):
 @inline_kernel
 def physical_line(parameters, address, space):
     """The line of a virtual address. Allocates: no. Mutates: nothing."""
-    region = (address >> REGION_SHIFT) - parameters["first_region"] + space * parameters["regions"]
-    return region << LINES_SHIFT | (address >> LINE_SHIFT & LINES_MASK)
+    regions = space * parameters["regions"] - parameters["first_region"]
+    return (address >> LINE_SHIFT) + (regions << LINES_SHIFT)
 
 
 @inline_kernel
@@ -156,7 +155,7 @@ def access(mmu, address, store, space):
                 page,
                 space,
                 kind,
-                data,
+                data >> LINES_PER_PAGE_SHIFT,
                 mmu.scratch,
                 np.int64(STREAM),
             )
