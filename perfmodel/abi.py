@@ -66,6 +66,7 @@ PARAMETERS = np.dtype(
             "synchronous",
             "block_device",
             "seed",
+            "device_model",
             "memory_limit",
             "other_charged_pages",
             "swappiness",
@@ -85,6 +86,7 @@ _STEP_FIELDS = (
     "shift_pages",
     "refuse_write",
     "threads",
+    "accesses",
 )
 STEPS = np.dtype([(name, np.int64) for name in ("action", "racing", *_STEP_FIELDS)], align=True)
 
@@ -160,6 +162,7 @@ BREAKDOWN_PARTS = (
     "page_table_walk",
     "split_and_collapse",
     "reclaim",
+    "block_layer",
     "device_wait",
     "lock_wait",
     "shootdown",
@@ -193,6 +196,7 @@ WAIT_PARTS: dict[Wait, str] = {
     Wait.WRITEBACK: "device_wait",
     Wait.SHOOTDOWN: "shootdown",
     Wait.INTERRUPTED: "shootdown",
+    Wait.BLOCK_LAYER: "block_layer",
 }
 
 # Prices of pages of half-random content, and which number of a codec tells those of other contents.

@@ -157,6 +157,7 @@ class Wait(IntEnum):
     WRITEBACK = 6
     SHOOTDOWN = 7  # until all others have dropped their translations
     INTERRUPTED = 8  # by another CPU's shootdown
+    BLOCK_LAYER = 9  # no waiting, but the CPU's work on requests to a device with a service model
 
 
 N_WAITS = len(Wait)

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import llvmlite.ir
 import numba
+import numba.core.codegen
+import numba.core.compiler
 import numba.core.imputils
 import numba.core.typing.templates
 import numba.extending
@@ -54,23 +56,112 @@ _OPTIONS = {
 }
 
 
+class _Environments:
+    """Says to numba that a part has got its environment, which it never needs."""
+
+    def set_env(self, name, environment):
+        pass
+
+
+class _PartLibrary(numba.core.codegen.JITCodeLibrary):
+    """Code of a kernel that only kernels call.
+
+    numba would optimise it and make machine code of it together with all that it calls, once more
+    for each of its callers, and then do it all again for the kernel that Python calls. Here it stays
+    as it is until such a kernel takes it in.
+    """
+
+    codegen = _Environments()
+    _with_parts = None
+
+    def finalize(self):
+        self._raise_if_finalized()
+        self._finalized = True
+
+    def get_pointer_to_function(self, name):
+        return 0
+
+    def own_module(self):
+        return super()._get_module_for_linking()
+
+    def _get_module_for_linking(self):
+        # For a caller that is none of ours.
+        if self._with_parts is None:
+            module = self.own_module().clone()
+            for library in _libraries_below(self):
+                module.link_in(_module_of(library), preserve=True)
+            self._with_parts = module
+        return self._with_parts
+
+
+class _WholeLibrary(numba.core.codegen.JITCodeLibrary):
+    """Code of a kernel that Python calls, and of all kernels that it needs."""
+
+    def finalize(self):
+        for library in _libraries_below(self):
+            self._reload_init.update(library._reload_init)
+            self._final_module.link_in(_module_of(library), preserve=True)
+        self._linking_libraries = []
+        super().finalize()
+
+
+def _module_of(library):
+    if isinstance(library, _PartLibrary):
+        return library.own_module()
+    return library._get_module_for_linking()
+
+
+def _libraries_below(library):
+    """All libraries that one needs, each once; others than parts have in them what they need."""
+    found = {}
+    waiting = list(library._linking_libraries)
+    while waiting:
+        below = waiting.pop()
+        if below not in found:
+            found[below] = None
+            if isinstance(below, _PartLibrary):
+                waiting += below._linking_libraries
+    return list(found)
+
+
+class _Compiler(numba.core.compiler.Compiler):
+    library_class = _WholeLibrary
+
+    def define_pipelines(self):
+        state = self.state
+        library = state.targetctx.codegen().create_library(state.func_id.func_qualname)
+        library.enable_object_caching()
+        library.__class__ = self.library_class
+        state.library = library
+        return super().define_pipelines()
+
+
+class _PartCompiler(_Compiler):
+    library_class = _PartLibrary
+
+
 def kernel(function):
     """Compile a kernel: no Python objects, no allocation, no fast-math, one specialisation."""
-    return numba.njit(**_OPTIONS)(function)
+    return numba.njit(pipeline_class=_Compiler, **_OPTIONS)(function)
 
 
-# What only kernels call needs no entry from Python, and half of the compile time goes into those.
-_INNER = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "_nrt": False}
+_INNER = _OPTIONS | {
+    "cache": False,
+    "no_cpython_wrapper": True,
+    "no_cfunc_wrapper": True,
+    "_nrt": False,
+    "pipeline_class": _PartCompiler,
+}
 
 
 def inner_kernel(function):
     """The same for what only other kernels call."""
-    return numba.njit(**_INNER, **_OPTIONS)(function)
+    return numba.njit(**_INNER)(function)
 
 
 def inline_kernel(function):
     """The same for a few lines that are called everywhere: they become part of their callers."""
-    return numba.njit(**_INNER, **_OPTIONS | {"forceinline": True})(function)
+    return numba.njit(**_INNER | {"forceinline": True})(function)
 
 
 class _Reference(numba.types.Type):

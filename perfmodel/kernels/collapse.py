@@ -114,6 +114,7 @@ def collapse_range(m, process, span, by_call):
         return
     for entry in range(PAGES_PER_PMD):
         if word_kind(m.rows[row, entry]) == PteKind.SWAP:
+            m.state[Cell.CALL] += 1
             swap_in_pte(m, process, q, entry, np.int64(0), np.int64(0))
     if is_limited(m):
         for entry in range(PAGES_PER_PMD):

@@ -44,6 +44,7 @@ from perfmodel.kernels.layout import (
 )
 from perfmodel.kernels.looks import mincore_chunk, pagemap_chunk, smaps_chunk
 from perfmodel.kernels.lru import flush_statistics, is_limited, make_young, prepare_lists
+from perfmodel.kernels.requests import end_requests
 from perfmodel.kernels.slots import (
     add_neighbour,
     fill_pools,
@@ -191,6 +192,7 @@ def _start_cpus(m, step):
     """So many CPUs begin at the same time, each with a share of the work."""
     cpus = min(step["threads"], m.state[Cell.REGIONS])
     count = min(step["pages_per_2mib"], step["page_count"])
+    m.state[Cell.STARTED] = 1
     m.state[Cell.CPUS] = cpus
     for cpu in range(cpus):
         base = cpu_cell(cpu) - Cell.NOW
@@ -202,10 +204,15 @@ def _start_cpus(m, step):
             for order in range(PMD_ORDER + 1):
                 m.state[base + Cell.HINTS + order] = -1
         span = _share(m, cpu, cpus)
+        total = (_share(m, cpu + 1, cpus) - span) * count
+        ready = total
+        if step["action"] == Action.ACCESS:
+            total = (cpu + 1) * step["accesses"] // cpus - cpu * step["accesses"] // cpus
+            ready = np.int64(0)
         m.state[base + Cell.WARM_UNTIL] = 0
         m.state[base + Cell.POSITION] = 0
-        m.state[base + Cell.READY] = (_share(m, cpu + 1, cpus) - span) * count
-        m.state[base + Cell.TOTAL] = m.state[base + Cell.READY]
+        m.state[base + Cell.READY] = ready
+        m.state[base + Cell.TOTAL] = total
         m.state[base + Cell.SPAN] = span
         m.state[base + Cell.TURN] = 0
 
@@ -219,75 +226,51 @@ def _end_cpus(m):
     switch_to(m, np.int64(0))
     m.state[Cell.NOW] = latest
     m.state[Cell.CPUS] = 1
+    m.state[Cell.STARTED] = 0
 
 
 @inline_kernel
-def touch(m, step):
-    """Accesses of one or more CPUs, each to its own share of the 2 MiB ranges.
+def _page_of_touch(m, step, count):
+    """Page number, from the process's first one, of the next access of this CPU's touch.
 
-    They go to evenly spread pages of the part of every 2 MiB, in order.
+    It touches evenly spread pages of the part of every 2 MiB, in order.
+    """
+    turn = m.state[Cell.TURN]
+    page = turn * step["page_count"] // count
+    number = m.state[Cell.SPAN] * PAGES_PER_PMD + step["first_page"] + page
+    if turn == 0:
+        m.state[Cell.WARM_UNTIL] = 0
+    turn += 1
+    if turn == count:
+        m.state[Cell.SPAN] += 1
+        turn = 0
+    m.state[Cell.TURN] = turn
+    return number
+
+
+@inline_kernel
+def _run_cpus(m, step):
+    """Accesses of one or more CPUs, each to its own share of the 2 MiB ranges, in order of time.
+
+    Returns the CPU that needs to know its next accesses, -1 when all are done.
     """
     process = step["process"]
     count = min(step["pages_per_2mib"], step["page_count"])
-    first = step["first_page"] + shift_of(m, process)
-    _start_cpus(m, step)
+    if m.state[Cell.STARTED] == 0:
+        _start_cpus(m, step)
     while not m.state[Cell.EXHAUSTED]:
         limit = _next_cpu(m)
         if limit < 0:
             _end_cpus(m)
-            return
-        while m.state[Cell.NOW] <= limit and m.state[Cell.POSITION] < m.state[Cell.READY]:
-            turn = m.state[Cell.TURN]
-            page = first + turn * step["page_count"] // count
-            number = m.state[Cell.SPAN] * PAGES_PER_PMD + page
-            access(m, process, number, step["write"], step["racing"])
-            if m.state[Cell.EXHAUSTED]:
-                return
-            m.state[Cell.POSITION] += 1
-            m.state[Cell.TURN] = turn + 1
-            if turn + 1 == count:
-                m.state[Cell.TURN] = 0
-                m.state[Cell.SPAN] += 1
-                m.state[Cell.WARM_UNTIL] = 0
-
-
-@kernel
-def start_accesses(memory, step, accesses):
-    """So many CPUs begin, and share so many accesses."""
-    m = refer(memory)
-    _start_cpus(m, step)
-    cpus = m.state[Cell.CPUS]
-    for cpu in range(cpus):
-        base = cpu_cell(cpu) - Cell.NOW if cpu > 0 else np.int64(0)
-        m.state[base + Cell.READY] = 0
-        m.state[base + Cell.TOTAL] = (cpu + 1) * accesses // cpus - cpu * accesses // cpus
-    if is_limited(m):
-        flush_statistics(m)
-
-
-@kernel
-def run_accesses(memory, step, trace):
-    """Accesses of all CPUs until one of them has no more; returns that one, -1 at the end.
-
-    Parameters
-    ----------
-    trace : int64 array, shape (CPUs, block)
-        Access n of a CPU goes to the page of its share that stands at n modulo the block. Up to
-        the CPU's `Cell.READY` they are valid.
-    """
-    m = refer(memory)
-    process = step["process"]
-    while not m.state[Cell.EXHAUSTED]:
-        limit = _next_cpu(m)
-        if limit < 0:
-            _end_cpus(m)
-            m.state[Cell.STEP] += 1
             break
         cpu = m.state[Cell.CPU]
-        first = m.state[Cell.SPAN] * PAGES_PER_PMD + shift_of(m, process)
+        begin = m.state[Cell.SPAN] * PAGES_PER_PMD
         while m.state[Cell.NOW] <= limit and m.state[Cell.POSITION] < m.state[Cell.READY]:
-            page = trace[cpu, m.state[Cell.POSITION] % trace.shape[1]]
-            access(m, process, first + page, step["write"], np.int64(0))
+            if step["action"] == Action.ACCESS:
+                number = begin + m.trace[cpu, m.state[Cell.POSITION] % m.trace.shape[1]]
+            else:
+                number = _page_of_touch(m, step, count)
+            access(m, process, number + shift_of(m, process), step["write"], step["racing"])
             if m.state[Cell.EXHAUSTED]:
                 return np.int64(-1)
             m.state[Cell.POSITION] += 1
@@ -371,6 +354,7 @@ def _calls(m, step):
     for call in range(calls):
         number = shift_of(m, step["process"]) + call * PAGES_PER_PMD + step["first_page"]
         end = number + pages
+        m.state[Cell.CALL] += 1
         if step["action"] != Action.EXIT:
             charge(m, Event.SYSTEM_CALL, 1)
         while number < end:
@@ -399,6 +383,7 @@ def _collapse(m, process, by_call):
 @inline_kernel
 def _act(m, step):
     """A step that is no touch and no call over a part."""
+    m.state[Cell.CALL] += 1
     action = step["action"]
     process = step["process"]
     if action == Action.FILL:
@@ -431,6 +416,7 @@ def _act(m, step):
         memory_failure(m, step["first_page"])
     elif action == Action.ZSWAP_WRITEBACK:
         zswap_writeback(m, step["first_page"], step["first_page"] + step["page_count"])
+    end_requests(m)
 
 
 @kernel
@@ -439,16 +425,24 @@ def run_step(memory, step):
 
     Ends early, with `Cell.EXHAUSTED` set, where the pools cannot hold what comes next; the counts
     are worth nothing then.
+
+    Returns
+    -------
+    int
+        -1 once the step is done. Else the CPU that runs now, whose next accesses have to be written
+        into its row of `Memory.trace`: access n at n modulo the row, up to `Cell.READY`.
     """
     m = refer(memory)
     if m.state[Cell.EXHAUSTED]:
-        return
+        return np.int64(-1)
     action = step["action"]
     m.state[Cell.REFUSE_WRITE] = step["refuse_write"]
-    if is_limited(m):
+    if is_limited(m) and m.state[Cell.STARTED] == 0:
         flush_statistics(m)
-    if action == Action.TOUCH:
-        touch(m, step)
+    if action == Action.TOUCH or action == Action.ACCESS:
+        waiting = _run_cpus(m, step)
+        if waiting >= 0:
+            return waiting
     elif (
         action == Action.PAGEOUT
         or action == Action.COLD
@@ -476,6 +470,7 @@ def run_step(memory, step):
     else:
         _act(m, step)
     m.state[Cell.STEP] += 1
+    return np.int64(-1)
 
 
 @kernel

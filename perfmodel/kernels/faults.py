@@ -13,6 +13,7 @@ from perfmodel.constants import (
     OrderCounter,
     PteKind,
     RegionState,
+    Wait,
     Zswap,
 )
 from perfmodel.kernels._jit import inline_kernel, inner_kernel
@@ -48,6 +49,7 @@ from perfmodel.kernels.layout import (
 from perfmodel.kernels.lru import admit, is_limited, make_leaf_young, shadow_of
 from perfmodel.kernels.pressure import charge_memory
 from perfmodel.kernels.readahead import note_cache_hit, swap_in_with_readahead
+from perfmodel.kernels.requests import end_requests, wait_for_read
 from perfmodel.kernels.rmap import mappings_in, remove_mappings
 from perfmodel.kernels.slots import cached_folio, more_than_half_used, slot_word
 from perfmodel.kernels.swap_cache import NO_FALLBACK, classify, try_huge_read
@@ -141,6 +143,7 @@ def map_huge(m, q, was_cached, may_write, write):
     cluster = pmd_value(m, q)
     slot = cluster * PAGES_PER_PMD
     folio = cached_folio(m, slot)
+    wait_for_read(m, folio, np.int64(Wait.PAGE_IN_FLIGHT if was_cached == 1 else Wait.DEVICE))
     flags = pmd_flags(m, q) & CARRIED
     if may_write == 1:
         flags |= _writable_by(m, q, np.int64(0), flags)
@@ -294,6 +297,7 @@ def swap_in_pte(m, process, q, entry, write, by_fault):
     hit = folio >= 0
     if hit:
         note_cache_hit(m, process, q, entry, folio)
+        wait_for_read(m, folio, np.int64(Wait.PAGE_IN_FLIGHT))
     else:
         m.counts[COUNTERS + Counter.PGMAJFAULT] += by_fault
         if m.parameters["synchronous"] == 1 and word & SLOT_COUNT == 1:
@@ -451,6 +455,7 @@ def handle_fault(m, process, q, entry, write):
     """One page fault. Allocates: no. Mutates: everything."""
     charge(m, Event.FAULT, 1)
     m.counts[COUNTERS + Counter.PGFAULT] += 1
+    m.state[Cell.CALL] += 1
     kind = pmd_kind(m, q)
     by_entry = kind == RegionState.PTE_TABLE
     if kind == RegionState.PMD_SWAP:
@@ -465,6 +470,7 @@ def handle_fault(m, process, q, entry, write):
         by_entry = _nothing_fault(m, process, q, entry, write)
     if by_entry:
         pte_fault(m, process, q, entry, write)
+    end_requests(m)
 
 
 @inline_kernel

@@ -14,6 +14,7 @@ from perfmodel.kernels.layout import (
     Cell,
 )
 from perfmodel.kernels.lru import bury, is_limited, leave_shadows
+from perfmodel.kernels.requests import is_under_writeback
 from perfmodel.kernels.slots import (
     any_count,
     detail,
@@ -33,6 +34,8 @@ def new_folio(m, order, page):
     else:
         folio = m.state[Cell.FRESH_FOLIO]
         m.state[Cell.FRESH_FOLIO] = folio + 1
+    if m.parameters["synchronous"] == 0:
+        m.done[folio] = 0
     f = m.folios[folio]
     f["cluster"] = -1
     f["range"] = page // PAGES_PER_PMD
@@ -166,6 +169,8 @@ def try_free_cache(m, folio):
     slot = folio_slot(m, folio)
     if slot < 0:
         return True
+    if is_under_writeback(m, folio):
+        return False
     if any_count(m, slot, 1 << folio_order(m, folio)):
         return False
     leave_cache(m, folio)

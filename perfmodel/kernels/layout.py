@@ -21,6 +21,7 @@ from perfmodel.constants import (
     PAGES_PER_PMD,
 )
 from perfmodel.kernels._jit import inline_kernel
+from perfmodel.kernels.device_layout import Device
 
 PMD = np.dtype(
     [
@@ -65,6 +66,7 @@ LINK = np.dtype(
         ("next", np.int32),
         ("place", np.int16),
         ("flags", np.int16),
+        ("locked", np.int32),  # by which fault or call, 0 by none
     ],
     align=True,
 )
@@ -177,6 +179,16 @@ class Cell(IntEnum):
     OUT_OF_MEMORY = 112
     SPLITS = 113  # of folios, ever
     FLUSH_ALL = 114  # reclaim has taken translations away
+    PENDING_FOLIOS = 117  # of a request that is being collected
+    PENDING_PAGES = 118
+    PENDING_NEXT = 119  # the slot that would go on
+    PENDING_WRITE = 120
+    LAST_SUBMISSION = 121  # picoseconds
+    REQUESTS = 122
+    WRITTEN_HEAD = 123  # of `Memory.written`
+    WRITTEN_TAIL = 124
+    CALL = 125  # number of the fault or call that runs
+    STARTED = 116  # CPUs that have begun a step and not ended it
     TLB_GENERATION = 115  # what was translated in an earlier one is forgotten
     PROCESS = 128  # PROCESS_CELLS for each process
 
@@ -208,7 +220,10 @@ LRU_FOLIOS = LRU_TAILS + N_PLACES
 LRU_PAGES = LRU_FOLIOS + N_PLACES
 # Folios that one call has collected, and behind them those that a split has left.
 COLLECTED = LRU_PAGES + N_PLACES
-STATE_CELLS = COLLECTED + 2 * PAGES_PER_PMD
+# Folios of a request that is being collected.
+PENDING = COLLECTED + 2 * PAGES_PER_PMD
+MOST_PENDING = 128
+STATE_CELLS = PENDING + MOST_PENDING
 
 # What the pools must hold before anything is done to one 2 MiB: a row for its table in each process
 # and for every cluster that its 512 pages may have slots in; folios for what splits leave, and for
@@ -254,11 +269,15 @@ class Memory(NamedTuple):
     links : LINK records, one for each folio
     shadows : int64, one for each slot: age x 2 + workingset + 1, or 0
     cluster_shadows : int64, one for each cluster, where all its slots are alike
+    device : Device, if it works beside the CPUs and has a service model
+    done : int64, picoseconds, one for each folio: when its read is complete, or minus its write
+    written : int64, folios that have been written, for reclaim; a ring
     state : int64, shape (STATE_CELLS,), by `Cell`, then processes, then collected folios
     prices : int64, shape (N_PRICES,), picoseconds: of events, then by `Delay`
     counts : int64, shape (N_COUNTS,), of one step: events, counters, fallbacks, observed, holds,
         and picoseconds waited
     locks : int64, shape (LOCK_SETS, LOCK_COLUMNS)
+    trace : int64, shape (CPUs, accesses), pages of an access step, in each CPU's share
     tlb_arrays, tlb_paths : int64, tables of `translation_layout`
     tlb : int64, shape (CPUs, entries), entries of the TLBs, rows aligned to 64 bytes
     """
@@ -271,10 +290,14 @@ class Memory(NamedTuple):
     links: np.ndarray
     shadows: np.ndarray
     cluster_shadows: np.ndarray
+    device: Device
+    done: np.ndarray
+    written: np.ndarray
     state: np.ndarray
     prices: np.ndarray
     counts: np.ndarray
     locks: np.ndarray
+    trace: np.ndarray
     tlb_arrays: np.ndarray
     tlb_paths: np.ndarray
     tlb: np.ndarray

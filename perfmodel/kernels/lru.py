@@ -88,6 +88,23 @@ def push(m, folio, place):
 
 
 @inline_kernel
+def push_oldest(m, folio, place):
+    """Put a folio that is nowhere at the tail of a list."""
+    tail = m.state[LRU_TAILS + place]
+    link = m.links[folio]
+    link["previous"] = tail
+    link["next"] = -1
+    link["place"] = place
+    if tail >= 0:
+        m.links[tail]["next"] = folio
+    else:
+        m.state[LRU_HEADS + place] = folio
+    m.state[LRU_TAILS + place] = folio
+    m.state[LRU_FOLIOS + place] += 1
+    m.state[LRU_PAGES + place] += 1 << np.int64(m.folios[folio]["order"])
+
+
+@inline_kernel
 def pull(m, folio):
     """Take a folio off its list, if it is on one."""
     link = m.links[folio]
@@ -150,6 +167,7 @@ def replace(m, folio, piece):
     """A piece of a folio that is split takes its place, on the newer side, with its flags."""
     m.links[piece]["flags"] = link_flags(m, folio)
     m.links[piece]["place"] = NOWHERE
+    m.links[piece]["locked"] = m.links[folio]["locked"]
     m.state[Cell.USAGE] += 1
     place = np.int64(m.links[folio]["place"])
     if place == NOWHERE:
@@ -226,6 +244,7 @@ def admit(m, folio, shadow):
     """A charged folio goes to the lists; a shadow says whether it has been there not long ago."""
     m.links[folio]["flags"] = 0
     m.links[folio]["place"] = NOWHERE
+    m.links[folio]["locked"] = 0
     if shadow > 0:
         pages = 1 << np.int64(m.folios[folio]["order"])
         m.counts[COUNTERS + Counter.WORKINGSET_REFAULT_ANON] += pages

@@ -11,11 +11,12 @@ from perfmodel.constants import (
 )
 from perfmodel.kernels._jit import inline_kernel, inner_kernel
 from perfmodel.kernels.clock import charge, hold_lock, interrupt_others
-from perfmodel.kernels.folios import folio_order, folio_page, is_cached
+from perfmodel.kernels.folios import folio_order, folio_page, has_flag, is_cached
 from perfmodel.kernels.layout import (
     ACTIVE,
     COLLECTED,
     COUNTERS,
+    FOLIO_DIRTY,
     INACTIVE,
     LINK_ACTIVE,
     LINK_REFERENCED,
@@ -35,10 +36,17 @@ from perfmodel.kernels.lru import (
     pages_on,
     pull,
     push,
+    push_oldest,
     put_back,
     return_stocks,
 )
 from perfmodel.kernels.reclaim import PIECES, swap_out
+from perfmodel.kernels.requests import (
+    end_requests,
+    is_asynchronous,
+    is_under_writeback,
+    wait_for_writeback,
+)
 from perfmodel.kernels.tables import (
     forget_leaf,
     mapped_here,
@@ -93,10 +101,36 @@ def _look(m, folio):
     return users
 
 
+@inline_kernel
+def _is_alive(m, folio):
+    return np.int64(m.folios[folio]["order"]) >= 0
+
+
+@inner_kernel
+def _rotate_written(m):
+    """What has been written, and is not in use again, is next to be reclaimed."""
+    while m.state[Cell.WRITTEN_HEAD] < m.state[Cell.WRITTEN_TAIL]:
+        folio = m.written[m.state[Cell.WRITTEN_HEAD] % m.written.shape[0]]
+        if is_under_writeback(m, folio):
+            return
+        m.state[Cell.WRITTEN_HEAD] += 1
+        if (
+            _is_alive(m, folio)
+            and is_cached(m, folio)
+            and np.int64(m.links[folio]["place"]) == INACTIVE
+            and np.int64(m.folios[folio]["mapcount"]) == 0
+            and not has_flag(m, folio, np.int64(FOLIO_DIRTY))
+        ):
+            pull(m, folio)
+            push_oldest(m, folio, np.int64(INACTIVE))
+
+
 @inner_kernel
 def _isolate(m, place, most):
     """Take folios from the tail of a list until there are `most` pages; their number."""
     drain_batch(m, m.state[Cell.CPU])
+    if is_asynchronous(m):
+        _rotate_written(m)
     taken = np.int64(0)
     pages = np.int64(0)
     while pages < most and m.state[LRU_TAILS + place] >= 0:
@@ -109,11 +143,6 @@ def _isolate(m, place, most):
         hold_lock(m, np.int64(Lock.LRU.value), np.int64(0), taken)
         charge(m, Event.SCAN_FOLIO, taken)
     return taken, pages
-
-
-@inline_kernel
-def _is_alive(m, folio):
-    return np.int64(m.folios[folio]["order"]) >= 0
 
 
 @inline_kernel
@@ -175,6 +204,8 @@ def _shrink_inactive(m, most):
     m.state[Cell.RECLAIMING] = 1
     for index in range(taken):
         folio = m.state[COLLECTED + index]
+        if np.int64(m.links[folio]["locked"]) == m.state[Cell.CALL]:
+            continue
         users = _look(m, folio)
         flags = link_flags(m, folio)
         m.links[folio]["flags"] = flags & ~LINK_REFERENCED
@@ -185,12 +216,14 @@ def _shrink_inactive(m, most):
             else:
                 m.links[folio]["flags"] = flags | LINK_REFERENCED
             continue
+        wait_for_writeback(m, folio)
         _evict(m, folio)
         if m.state[Cell.FLUSH_ALL] == 1:
             # Before a folio is written nobody may write to it any more; its price has the flush.
             m.state[Cell.FLUSH_ALL] = 0
             forget_everything(m)
             interrupt_others(m)
+    end_requests(m)
     m.state[Cell.RECLAIMING] = 0
     for index in range(taken):
         _return(m, m.state[COLLECTED + index])

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from perfmodel.constants import PAGES_PER_PMD, Counter, PteKind, RegionState
+from perfmodel.constants import PAGES_PER_PMD, Counter, PteKind, RegionState, Wait
 from perfmodel.kernels._jit import inline_kernel, inner_kernel
 from perfmodel.kernels.folios import (
     clear_flag,
@@ -28,6 +28,7 @@ from perfmodel.kernels.layout import (
 )
 from perfmodel.kernels.lru import admit, is_limited, shadow_of
 from perfmodel.kernels.pressure import charge_memory
+from perfmodel.kernels.requests import is_asynchronous, request, wait_for_read
 from perfmodel.kernels.slots import detail, slot_word
 from perfmodel.kernels.swap_io import read_folio
 from perfmodel.kernels.tables import (
@@ -61,8 +62,11 @@ def read_into_cache(m, slot, page, previous):
     enter_cache(m, folio, slot)
     if is_limited(m):
         admit(m, folio, shadow)
+        m.links[folio]["locked"] = m.state[Cell.CALL]
     merged = m.parameters["synchronous"] == 0 and slot == previous + 1
     read_folio(m, np.int64(0), flags, np.int64(0) if merged else np.int64(1))
+    if is_asynchronous(m) and not flags & (SLOT_ZERO | SLOT_ZSWAP):
+        request(m, folio, slot, np.int64(0))
     if flags & SLOT_ZERO:
         return previous
     if flags & SLOT_ZSWAP:
@@ -213,7 +217,9 @@ def swap_in_with_readahead(m, process, q, entry, slot):
     else:
         number = (q % m.state[Cell.RANGES]) * PAGES_PER_PMD + entry
         _by_slot(m, slot, number - shift_of(m, process))
-    return (slot_word(m, slot) >> SLOT_FOLIO_SHIFT) - 1
+    folio = (slot_word(m, slot) >> SLOT_FOLIO_SHIFT) - 1
+    wait_for_read(m, folio, np.int64(Wait.DEVICE))
+    return folio
 
 
 @inline_kernel

@@ -25,6 +25,7 @@ from perfmodel.kernels.layout import (
 from perfmodel.kernels.lru import admit, is_limited, shadow_of
 from perfmodel.kernels.pressure import charge_memory
 from perfmodel.kernels.random import uniform_32
+from perfmodel.kernels.requests import is_asynchronous, request
 from perfmodel.kernels.slots import is_whole
 from perfmodel.kernels.swap_io import count_order, read_folio
 
@@ -123,6 +124,9 @@ def try_huge_read(m, q, cluster, page):
     enter_cache(m, folio, cluster * PAGES_PER_PMD)
     if is_limited(m):
         admit(m, folio, shadow)
+        m.links[folio]["locked"] = m.state[Cell.CALL]
     hold_cluster(m, cluster, np.int64(PAGES_PER_PMD))
     read_folio(m, np.int64(PMD_ORDER), first_flags, np.int64(1))
+    if is_asynchronous(m) and not first_flags & SLOT_ZERO:
+        request(m, folio, cluster * PAGES_PER_PMD, np.int64(0))
     return reason

@@ -25,6 +25,7 @@ from perfmodel.kernels.folios import (
 )
 from perfmodel.kernels.layout import COUNTERS, FOLIO_DIRTY, SLOT_ZERO, SLOT_ZSWAP, Cell
 from perfmodel.kernels.lru import is_limited, leave_shadows
+from perfmodel.kernels.requests import request
 
 
 @inline_kernel
@@ -105,6 +106,7 @@ def write_folio(m, folio):
         if m.parameters["synchronous"] == 0:
             # Under writeback, then clean: the cache keeps it in one piece.
             clear_flag(m, folio, np.int64(FOLIO_DIRTY))
+            request(m, folio, slot, np.int64(1))
             return
     if is_limited(m):
         leave_shadows(m, folio, slot, pages)

@@ -31,6 +31,7 @@ from perfmodel.kernels.layout import (
 )
 from perfmodel.kernels.lru import uncharge_table
 from perfmodel.kernels.reclaim import split_folio
+from perfmodel.kernels.requests import end_requests
 from perfmodel.kernels.rmap import mappings_in, remove_mappings
 from perfmodel.kernels.tables import (
     drop_table,
@@ -282,6 +283,7 @@ def free_chunk(m, process, span, first, end):
 
 @inner_kernel
 def end_call(m):
-    """One TLB flush for a call that changed present entries."""
+    """One TLB flush for a call that changed present entries; its requests are on their way."""
+    end_requests(m)
     charge(m, Event.TLB_FLUSH, m.state[Cell.FLUSH_WANTED])
     m.state[Cell.FLUSH_WANTED] = 0

@@ -21,7 +21,9 @@ from perfmodel.constants import (
 )
 from perfmodel.errors import CapabilityError
 from perfmodel.kernels import layout
+from perfmodel.kernels.device_layout import Device
 from perfmodel.kernels.layout import Cell
+from perfmodel.models.device_packing import plain_device
 from perfmodel.models.translation_packing import pack_tlbs
 from perfmodel.specs.device import DeviceKind
 from perfmodel.specs.machine import Machine
@@ -32,6 +34,8 @@ from perfmodel.specs.translation import Translation
 from perfmodel.traces.generator import BLOCK, trace_of
 
 _POOL_BYTES = 1 << 30
+# More than any device takes at a time.
+_MOST_WRITTEN = 1 << 16
 _PROTECTIONS = "wru"
 _ENTRY_KINDS = "NSPZ"
 
@@ -53,6 +57,7 @@ def fresh_memory(
     translation: Translation,
     prices: npt.NDArray[np.int64] | None = None,
     cpus: int = 1,
+    device: Device | None = None,
 ) -> layout.Memory:
     """A run's memory before its first step.
 
@@ -68,10 +73,14 @@ def fresh_memory(
         Without them nothing takes any time.
     cpus : int
         The most that run at the same time.
+    device : Device, optional
+        At rest; without it requests take no time but their prices.
     """
     from perfmodel.kernels.engine import prepare
 
     regions, clusters, neighbour, free, processes, folios, rows = (int(size) for size in sizes)
+    if device is None:
+        device = plain_device(1.0)
     if prices is None:
         prices = np.zeros(N_PRICES, dtype=np.int64)
     tlb_arrays, tlb_paths, tlb = pack_tlbs(translation, cpus)
@@ -81,6 +90,9 @@ def fresh_memory(
         pmds=np.zeros(processes * (regions + 1), dtype=layout.PMD),
         folios=np.zeros(folios, dtype=layout.FOLIO),
         clusters=np.zeros(clusters + 1, dtype=layout.CLUSTER),
+        device=device,
+        done=np.zeros(folios, dtype=np.int64),
+        written=np.zeros(_MOST_WRITTEN, dtype=np.int64),
         links=np.zeros(folios, dtype=layout.LINK),
         shadows=np.zeros((clusters + 1) * PAGES_PER_PMD, dtype=np.int64),
         cluster_shadows=np.zeros(clusters + 1, dtype=np.int64),
@@ -89,6 +101,7 @@ def fresh_memory(
         prices=np.ascontiguousarray(prices),
         counts=np.zeros(layout.N_COUNTS, dtype=np.int64),
         locks=np.zeros((layout.LOCK_SETS, layout.LOCK_COLUMNS), dtype=np.int64),
+        trace=np.zeros((1, 1), dtype=np.int64),
         tlb_arrays=tlb_arrays,
         tlb_paths=tlb_paths,
         tlb=tlb,
@@ -99,7 +112,7 @@ def fresh_memory(
 
 def run_one_step(memory: layout.Memory, step: Step) -> None:
     """Let the engine do one step."""
-    from perfmodel.kernels.engine import run_accesses, run_step, start_accesses
+    from perfmodel.kernels.engine import run_step
 
     record = abi.pack_steps([step])[0]
     if step.action is not StepAction.ACCESS:
@@ -112,9 +125,10 @@ def run_one_step(memory: layout.Memory, step: Step) -> None:
         share = (cpu + 1) * regions // cpus - cpu * regions // cpus
         own = attrs.evolve(step, seed=step.seed + cpu)
         traces.append(trace_of(own, share * PAGES_PER_PMD))
-    start_accesses(memory, record, step.number_of_accesses(regions * PAGES_PER_PMD))
+    record["accesses"] = step.number_of_accesses(regions * PAGES_PER_PMD)
     blocks = np.zeros((cpus, BLOCK), dtype=np.int64)
-    while (cpu := int(run_accesses(memory, record, blocks))) >= 0:
+    memory = memory._replace(trace=blocks)
+    while (cpu := int(run_step(memory, record))) >= 0:
         # It runs now, so its cells stand in place.
         first, total = (int(memory.state[cell]) for cell in (Cell.POSITION, Cell.TOTAL))
         count = min(BLOCK, total - first)
