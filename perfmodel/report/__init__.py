@@ -1,0 +1,1 @@
+"""Comparisons as text and as a page; computes nothing new."""
