@@ -67,8 +67,8 @@ class _PartLibrary(numba.core.codegen.JITCodeLibrary):
     """Code of a kernel that only kernels call.
 
     numba would optimise it and make machine code of it together with all that it calls, once more
-    for each of its callers, and then do it all again for the kernel that Python calls. Here it stays
-    as it is until such a kernel takes it in.
+    for each of its callers, and then do it all again for the kernel that Python calls. Here it
+    stays as it is until such a kernel takes it in.
     """
 
     codegen = _Environments()

@@ -27,6 +27,7 @@ from perfmodel.errors import CapabilityError, InputError, Problem
 from perfmodel.host import available_memory_bytes
 from perfmodel.kernels import layout
 from perfmodel.kernels.layout import Cell
+from perfmodel.models.devices import pack
 from perfmodel.models.memory import fresh_memory, run_one_step
 from perfmodel.models.prices import draw_prices
 from perfmodel.results.provenance import provenance
@@ -43,6 +44,12 @@ DEFAULT_DRAWS = 400
 # Where an allocation may or may not fail, or CPUs wait for one another: that depends on the draw.
 _RUNS = 32
 _LOW, _HIGH = 0.05, 0.95
+_SERVED_EVENTS = [
+    Event.READ_REQUEST,
+    Event.WRITE_REQUEST,
+    Event.DECOMPRESS_PAGE,
+    Event.COMPRESS_PAGE,
+]
 _LARGEST_CLOCK = float(1 << 62)
 _LARGEST_SEED = (1 << 56) - 1
 
@@ -114,6 +121,7 @@ def count_events(
     device: DeviceKind,
     seeds: range,
     prices: npt.NDArray[np.int64] | None = None,
+    served_by: SwapDevice | None = None,
 ) -> Runs:
     """Run the engine once for each seed.
 
@@ -123,10 +131,13 @@ def count_events(
     seeds : range
     prices : int64 array, shape (seeds, N_PRICES), picoseconds, optional
         What `draw_prices` returns, a row for each run. Without them nothing takes any time.
+    served_by : SwapDevice, optional
+        A device whose service model says how long requests take.
     """
     if prices is None:
         prices = np.zeros((len(seeds), N_PRICES), dtype=np.int64)
     parameters = abi.pack_parameters(scenario, policy, device, seeds)
+    parameters["device_model"] = int(served_by is not None)
     sizes = _state_sizes(scenario, policy, len(seeds))
     translation = machine.translation
     counts = np.zeros((len(seeds), len(scenario.steps), layout.N_COUNTS), dtype=np.int64)
@@ -135,7 +146,14 @@ def count_events(
     cpus = max(step.threads for step in scenario.steps)
 
     def run(index: int) -> Ending:
-        memory = fresh_memory(parameters[index], sizes, translation, prices[index], cpus)
+        memory = fresh_memory(
+            parameters[index],
+            sizes,
+            translation,
+            prices[index],
+            cpus,
+            None if served_by is None else pack(served_by),
+        )
         return run_steps(memory, scenario.steps, counts[index], elapsed[index], mapping[index])
 
     # The first one alone, so that nothing is compiled twice; kernels run without the GIL.
@@ -246,13 +264,19 @@ def simulate_draws(
     )
     random = policy.swap_entry == "pmd" and any(0 < chance < 1 for chance in chances)
     # Statistics that reclaim steers by are brought up to date by the clock.
-    overlaps = scenario.is_limited or any(step.threads > 1 for step in scenario.steps)
+    served = device.service is not None
+    overlaps = scenario.is_limited or served or any(step.threads > 1 for step in scenario.steps)
     runs = min(_RUNS, draws + 1) if random or overlaps else 1
     seeds = range(seed * _RUNS, seed * _RUNS + runs)
     prices = draw_prices(machine, device, draws, seed, scenario.region.content)
+    if served:
+        # The service model knows what they take.
+        prices[:, _SERVED_EVENTS] = 0
     turn = np.arange(draws + 1) % runs
     drawn = prices[:runs] if overlaps else None
-    done = count_events(scenario, machine, policy, device.kind, seeds, drawn)
+    done = count_events(
+        scenario, machine, policy, device.kind, seeds, drawn, device if served else None
+    )
     counts, mapping = done.counts, done.mapping
     events, prices = abi.events_of(counts), prices[:, :N_EVENTS]
     _check_clock(events, prices)
