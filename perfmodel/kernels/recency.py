@@ -30,7 +30,9 @@ def use_lru(row, first, ways, tag):
     lanes = lanes_of(row)
     equal = equal_lanes(row, first, tag)
     if ways <= lanes:
-        push_lanes(row, first, up_to(equal) & ((1 << ways) - 1), tag)
+        held = (1 << ways) - 1  # nothing where there is no array
+        equal &= held
+        push_lanes(row, first, up_to(equal) & held, tag)
         return equal != 0
     displaced = row[np.uint64(first + lanes - 1)]
     if ways <= 2 * lanes:
@@ -48,6 +50,17 @@ def use_lru(row, first, ways, tag):
         displaced = row[np.uint64(first + lanes - 1)]
         equal = equal_lanes(row, first, tag)
         push_lanes(row, first, up_to(equal) & ((1 << min(ways, lanes)) - 1), pushed)
+    return equal != 0
+
+
+@inline_kernel
+def use_block(row, first, last, tag):
+    """The same for a set that is one block; `last` is the bit of its last way.
+
+    Allocates: no. Mutates: row.
+    """
+    equal = equal_lanes(row, first, tag)
+    push_lanes(row, first, up_to(equal | last), tag)
     return equal != 0
 
 

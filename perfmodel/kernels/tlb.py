@@ -12,7 +12,7 @@ from perfmodel.kernels._jit import inline_kernel, inner_kernel
 from perfmodel.kernels.data_caches import column, set_begin
 from perfmodel.kernels.layout import Cell
 from perfmodel.kernels.recency import FREE, find
-from perfmodel.kernels.translation import look_up
+from perfmodel.kernels.translation import forget, look_up
 from perfmodel.kernels.translation_layout import (
     ARRAY,
     CHOICES,
@@ -23,10 +23,8 @@ from perfmodel.kernels.translation_layout import (
     NUMBER_SHIFT,
     OFFSET,
     ORDER,
-    ORDER_MASK,
     PATH_COLUMNS,
     SETS,
-    SPACE_MASK,
     SPACE_SHIFT,
     STRIDE,
     TREE,
@@ -122,26 +120,8 @@ def forget_huge(m, space, span):
 def forget_pages(m, space, span):
     """Invalidate every translation of one 2 MiB range's pages."""
     m.state[Cell.LAST_TRANSLATION] = -1
+    first_page = span * PAGES_PER_PMD
+    last_page = first_page + PAGES_PER_PMD - 1
+    orders = np.int64(_ORDER_OF_A_LEAF)
     for array in range(MOST_TLBS):
-        row = array * COLUMNS
-        ways = column(m.tlb_arrays, row, WAYS)
-        keeps_order = column(m.tlb_arrays, row, TREE) == 0
-        for index in range(column(m.tlb_arrays, row, SETS)):
-            first = column(m.tlb_arrays, row, OFFSET) + index * column(m.tlb_arrays, row, STRIDE)
-            kept = first
-            for entry in range(first, first + ways):
-                tag = m.tlb[entry]
-                order = tag & ORDER_MASK
-                page = tag >> NUMBER_SHIFT << order
-                goes = (
-                    tag >= 0
-                    and (tag >> SPACE_SHIFT) & SPACE_MASK == space
-                    and order < _ORDER_OF_A_LEAF
-                    and page // PAGES_PER_PMD == span
-                )
-                if goes:
-                    m.tlb[entry] = FREE
-                elif keeps_order:
-                    m.tlb[entry] = FREE
-                    m.tlb[kept] = tag
-                    kept += 1
+        forget(m.tlb_arrays, m.tlb, array, space, first_page, last_page, orders)

@@ -6,6 +6,7 @@
 import numpy as np
 
 from perfmodel.kernels._jit import inline_kernel, kernel
+from perfmodel.kernels._lanes import count_bits
 from perfmodel.kernels.data_caches import column, latency, reference, set_begin
 from perfmodel.kernels.recency import FREE, use_lru, use_tree
 from perfmodel.kernels.translation_layout import (
@@ -20,9 +21,10 @@ from perfmodel.kernels.translation_layout import (
     HELD,
     LATEST,
     LINE_SHIFT,
-    LINES_MASK,
+    LINES_PER_PAGE_SHIFT,
     LINES_SHIFT,
     MOST_LEVELS,
+    MOST_PAGES,
     MOST_TLBS,
     N_KINDS,
     NUMBER_SHIFT,
@@ -31,7 +33,6 @@ from perfmodel.kernels.translation_layout import (
     ORDER_MASK,
     PAGE_SHIFT,
     PATH_COLUMNS,
-    REGION_SHIFT,
     SETS,
     SPACE_MASK,
     SPACE_SHIFT,
@@ -63,15 +64,14 @@ def look_up(arrays, paths, entries, path, page, space):
     number = page >> order
     tag = number << NUMBER_SHIFT | space << SPACE_SHIFT | order
     row = way + CHOICES
-    if held > 1:
-        if held == 2:
-            row += (number & 1) * COLUMNS
-            number >>= 1
-        else:
-            row += np.int64(np.uint64(number) % np.uint64(held)) * COLUMNS
-            number = np.int64(np.uint64(number) // np.uint64(held))
-    elif held == 0:
-        return np.int64(-1), False
+    others = held - 1
+    if held & others == 0:
+        # No branch, because nothing foretells the size of the next page.
+        row += (number & others) * COLUMNS
+        number >>= count_bits(np.uint64(others))
+    else:
+        row += np.int64(np.uint64(number) % np.uint64(held)) * COLUMNS
+        number = np.int64(np.uint64(number) // np.uint64(held))
     array = column(paths, row, ARRAY)
     first = set_begin(paths, row, number)
     ways = column(paths, row, WAYS)
@@ -84,8 +84,8 @@ def look_up(arrays, paths, entries, path, page, space):
 @inline_kernel
 def physical_line(parameters, address, space):
     """The line of a virtual address. Allocates: no. Mutates: nothing."""
-    region = (address >> REGION_SHIFT) - parameters["first_region"] + space * parameters["regions"]
-    return region << LINES_SHIFT | (address >> LINE_SHIFT & LINES_MASK)
+    regions = space * parameters["regions"] - parameters["first_region"]
+    return (address >> LINE_SHIFT) + (regions << LINES_SHIFT)
 
 
 @inline_kernel
@@ -156,7 +156,7 @@ def access(mmu, address, store, space):
                 page,
                 space,
                 kind,
-                data,
+                data >> LINES_PER_PAGE_SHIFT,
                 mmu.scratch,
                 np.int64(STREAM),
             )
@@ -188,32 +188,47 @@ def run(mmu, addresses, stores, spaces):
         access(mmu, addresses[np.uint64(index)], store, space)
 
 
+@inline_kernel
+def forget(arrays, entries, array, space, first_page, last_page, orders):
+    """Drop one space's entries of an array that have an order below and touch pages first to last.
+
+    Allocates: no. Mutates: entries.
+    """
+    row = array * COLUMNS
+    ways = column(arrays, row, WAYS)
+    keeps_order = column(arrays, row, TREE) == 0
+    for index in range(column(arrays, row, SETS)):
+        first = column(arrays, row, OFFSET) + index * column(arrays, row, STRIDE)
+        kept = first
+        for entry in range(first, first + ways):
+            tag = entries[entry]
+            order = tag & ORDER_MASK
+            begin = tag >> NUMBER_SHIFT << order
+            if (
+                tag >= 0
+                and (tag >> SPACE_SHIFT & SPACE_MASK) == space
+                and order < orders
+                and begin <= last_page
+                and first_page < begin + (1 << order)
+            ):
+                entries[entry] = FREE
+            elif keeps_order:
+                entries[entry] = FREE
+                entries[kept] = tag
+                kept += 1
+
+
 @kernel
 def invalidate(mmu, first_page, last_page, space):
     """Drop one space's translations that touch pages first to last, and its walk-cache entries.
 
     Allocates: no. Mutates: mmu.entries.
     """
+    orders = np.int64(ORDER_MASK)
     for array in range(GUEST_WALK_CACHES + MOST_LEVELS + 1):
-        row = array * COLUMNS
-        ways = column(mmu.arrays, row, WAYS)
-        keeps_order = column(mmu.arrays, row, TREE) == 0
-        for index in range(column(mmu.arrays, row, SETS)):
-            first = column(mmu.arrays, row, OFFSET) + index * column(mmu.arrays, row, STRIDE)
-            kept = first
-            for entry in range(first, first + ways):
-                tag = mmu.entries[entry]
-                order = tag & ORDER_MASK
-                begin = tag >> NUMBER_SHIFT << order
-                goes = tag >= 0 and (tag >> SPACE_SHIFT & SPACE_MASK) == space
-                if goes and array < MOST_TLBS:
-                    goes = begin <= last_page and first_page < begin + (1 << order)
-                if goes:
-                    mmu.entries[entry] = FREE
-                elif keeps_order:
-                    mmu.entries[entry] = FREE
-                    mmu.entries[kept] = tag
-                    kept += 1
+        if array == MOST_TLBS:
+            first_page, last_page = np.int64(0), np.int64(MOST_PAGES)
+        forget(mmu.arrays, mmu.entries, array, space, first_page, last_page, orders)
 
 
 @kernel

@@ -11,135 +11,236 @@ one data cache after the other. What goes on to the next is collected without a 
 import numpy as np
 
 from perfmodel.kernels._jit import inline_kernel, kernel
-from perfmodel.kernels._lanes import prefetch
+from perfmodel.kernels._lanes import lanes_of, prefetch
 from perfmodel.kernels.data_caches import column, has_cache, latency
-from perfmodel.kernels.recency import use_lru
+from perfmodel.kernels.recency import use_block, use_lru
 from perfmodel.kernels.translation import (
-    CLASS_MASK,
     REFERENCES,
     TLB_HITS,
     WALKS,
     look_up,
     physical_line,
-    region_kind,
 )
 from perfmodel.kernels.translation_layout import (
+    ARRAY,
     BATCH,
     CACHES,
+    CHOICES,
     CLASS_SHIFT,
     COLUMNS,
     COMPLETED,
     DATA,
     DRAM,
+    HELD,
     HOST,
+    INDICES,
+    KEYS,
     LATEST,
     MASK,
-    MISSED,
     MOST_CACHES,
     N_CLASSES,
     N_KINDS,
+    NUMBER_SHIFT,
     OFFSET,
+    ORDER,
+    ORDER_MASK,
     PAGE_SHIFT,
-    PHYSICAL,
+    PATH_COLUMNS,
+    PLAIN,
+    PLAIN_COLUMNS,
     READ,
+    REGION_SHIFT,
     SETS,
+    SPACE_MASK,
+    SPACE_SHIFT,
     STREAM,
     STRIDE,
     TABLE,
+    TABLE_SHIFT,
     TAG_SHIFT,
-    WALKED,
+    TREE,
     WAYS,
     Count,
 )
 from perfmodel.kernels.walk import walk
 
-AHEAD = 12  # references
+LEVEL_PATHS = 2 * N_KINDS
+LANES = 8  # of a block of translations
+
+# Places of a plain level's arrays: set 0, the array, the last way.
+FIRST_SHIFT = 12
+ARRAY_SHIFT = 6
+ARRAY_MASK = 63
+WAY_MASK = 63
+
+# What is known of a path of a plain level.
+PLAIN_ORDER = 0
+PLAIN_HALVES = 1  # 1 where two arrays share the size, else 0
+PLAIN_MASK = 2
+PLAIN_PLACE = 3
+PLAIN_OTHER = 4  # from the first array's place to the second's
+
+AHEAD = 24  # references
 SETS_AT_HAND = 256  # that the host's first cache surely holds
-CLASS_COUNT_BITS = 20  # a batch has fewer references
-CLASS_COUNT_MASK = (1 << CLASS_COUNT_BITS) - 1
 
 
 @inline_kernel
-def _first_level(mmu, addresses, stores, spaces, begin, end, every_store, every_space):
-    """Look a batch up in the level-1 TLBs; list what missed. How many."""
-    scratch, counts = mmu.scratch, mmu.counts
-    missed = np.int64(MISSED)
-    old_page, old_path, old_space = np.int64(-1), np.int64(-1), np.int64(-1)
-    array = np.int64(0)
+def _place(paths, row):
+    """Where set 0 of a choice lies, its array and its last way, in one word."""
+    place = column(paths, row, OFFSET) << FIRST_SHIFT | column(paths, row, ARRAY) << ARRAY_SHIFT
+    return place | column(paths, row, WAYS) - 1
+
+
+@inline_kernel
+def _make_plain(paths, scratch, level, stores):
+    """Describe the paths in short that these accesses take through a level. Whether that works.
+
+    It can where one or two alike arrays hold a size, and each set is one LRU block.
+    """
+    # Loads may be plain where stores are not.
+    first = np.int64(stores[0] * N_KINDS if stores.size == 1 else 0)
+    end = np.int64(first + N_KINDS if stores.size == 1 else LEVEL_PATHS)
+    for path in range(level * LEVEL_PATHS + first, level * LEVEL_PATHS + end):
+        way = path * PATH_COLUMNS
+        row = way + CHOICES
+        held = column(paths, way, HELD)
+        other = row + COLUMNS if held == 2 else row
+        mask, ways = column(paths, row, MASK), column(paths, row, WAYS)
+        alike = mask == column(paths, other, MASK) and ways == column(paths, other, WAYS)
+        tree = column(paths, row, TREE) + column(paths, other, TREE)
+        if held > 2 or not alike or mask < 0 or tree > 0 or not 0 < ways <= LANES:
+            return False
+        short = PLAIN + path * PLAIN_COLUMNS
+        scratch[np.uint64(short + PLAIN_ORDER)] = column(paths, way, ORDER)
+        scratch[np.uint64(short + PLAIN_HALVES)] = held - 1
+        scratch[np.uint64(short + PLAIN_MASK)] = mask
+        scratch[np.uint64(short + PLAIN_PLACE)] = _place(paths, row)
+        scratch[np.uint64(short + PLAIN_OTHER)] = _place(paths, other) - _place(paths, row)
+    return True
+
+
+@inline_kernel
+def _look_up(mmu, level, plain, path, page, space):
+    """Use a translation in one level. The array that may hold it, and if it was there."""
+    if plain == 0:
+        path += level * LEVEL_PATHS
+        return look_up(mmu.arrays, mmu.paths, mmu.entries, path, page, space)
+    scratch = mmu.scratch
+    row = PLAIN + (path + level * LEVEL_PATHS) * PLAIN_COLUMNS
+    order = scratch[np.uint64(row + PLAIN_ORDER)]
+    halves = scratch[np.uint64(row + PLAIN_HALVES)]
+    number = page >> order
+    tag = number << NUMBER_SHIFT | space << SPACE_SHIFT | order
+    place = scratch[np.uint64(row + PLAIN_PLACE)]
+    place += scratch[np.uint64(row + PLAIN_OTHER)] * (number & halves)
+    index = number >> halves & scratch[np.uint64(row + PLAIN_MASK)]
+    first = (place >> FIRST_SHIFT) + index * LANES
+    hit = use_block(mmu.entries, first, np.int64(1) << (place & WAY_MASK), tag)
+    return place >> ARRAY_SHIFT & ARRAY_MASK, hit
+
+
+@inline_kernel
+def _list(mmu, alike, addresses, stores, spaces, begin, end):
+    """List a batch's accesses but for those that repeat the one before. How many.
+
+    `alike` says that all are of one kind and space.
+    """
+    scratch, kinds = mmu.scratch, mmu.kinds
+    first_region, regions = mmu.parameters["first_region"], mmu.parameters["regions"]
+    every_store = np.int64(-1 if stores.size > 1 else 0)
+    every_space = np.int64(-1 if spaces.size > 1 else 0)
+    store, space = np.int64(stores[0]), np.int64(spaces[0])
+    listed = np.int64(0)
+    old = np.int64(-1)
     for index in range(begin, end):
         address = addresses[np.uint64(index)]
-        store = np.int64(stores[np.uint64(index & every_store)])
-        space = np.int64(spaces[np.uint64(index & every_space)])
-        data = physical_line(mmu.parameters, address, space)
-        scratch[np.uint64(READ + index - begin)] = 0
-        scratch[np.uint64(PHYSICAL + index - begin)] = data
-        page = address >> PAGE_SHIFT
-        path = region_kind(mmu, data) + N_KINDS * store
-        if page == old_page and path == old_path and space == old_space:
-            counts[np.uint64(TLB_HITS + array)] += 1  # nothing moves
+        if alike == 0:
+            store = np.int64(stores[np.uint64(index & every_store)])
+            space = np.int64(spaces[np.uint64(index & every_space)])
+        key = address >> PAGE_SHIFT << NUMBER_SHIFT | space << SPACE_SHIFT | store
+        if key == old:
             continue
-        old_page, old_path, old_space = page, path, space
-        array, hit = look_up(mmu.arrays, mmu.paths, mmu.entries, path, page, space)
-        counts[np.uint64(TLB_HITS + array)] += np.int64(hit)
-        scratch[np.uint64(missed)] = index
-        missed += np.int64(not hit)
-    return missed - MISSED
+        old = key
+        region = (address >> REGION_SHIFT) - first_region + space * regions
+        kind = np.int64(kinds[np.uint64(region)])
+        scratch[np.uint64(INDICES + listed)] = index - begin
+        scratch[np.uint64(KEYS + listed)] = key + kind + (N_KINDS - 1) * store
+        listed += 1
+    scratch[np.uint64(INDICES + listed)] = end - begin
+    return listed
 
 
 @inline_kernel
-def _second_level(mmu, addresses, stores, spaces, begin, missed, every_store, every_space):
-    """Look up in level 2 what missed level 1; list what has to be walked. How many."""
+def _through_tlbs(mmu, level, plain, listed):
+    """Look up what is listed in one level; what misses stays in the list. How many."""
     scratch, counts = mmu.scratch, mmu.counts
-    walked = np.int64(WALKED)
-    for turn in range(MISSED, MISSED + missed):
-        index = scratch[np.uint64(turn)]
-        address = addresses[np.uint64(index)]
-        store = np.int64(stores[np.uint64(index & every_store)])
-        space = np.int64(spaces[np.uint64(index & every_space)])
-        kind = region_kind(mmu, scratch[np.uint64(PHYSICAL + index - begin)])
-        path = kind + N_KINDS * (store + 2)
-        page = address >> PAGE_SHIFT
-        array, hit = look_up(mmu.arrays, mmu.paths, mmu.entries, path, page, space)
-        if array >= 0:
-            counts[np.uint64(TLB_HITS + array)] += np.int64(hit)
-        scratch[np.uint64(walked)] = index
-        walked += np.int64(not hit)
-    walked -= WALKED
-    counts[Count.STLB_LOOKUPS] += missed
-    return walked
+    missed = np.int64(0)
+    for turn in range(listed):
+        index = scratch[np.uint64(INDICES + turn)]
+        key = scratch[np.uint64(KEYS + turn)]
+        page, space, path = key >> NUMBER_SHIFT, key >> SPACE_SHIFT & SPACE_MASK, key & ORDER_MASK
+        array, hit = _look_up(mmu, level, plain, path, page, space)
+        hits = np.int64(hit)
+        if level == 0:
+            # Nothing moves when an access repeats the one before.
+            hits += scratch[np.uint64(INDICES + turn + 1)] - index - 1
+        counts[np.uint64(TLB_HITS + array)] += hits
+        scratch[np.uint64(INDICES + missed)] = index
+        scratch[np.uint64(KEYS + missed)] = key
+        missed += np.int64(not hit)
+    return missed
+
+
+@inline_kernel
+def _translate(mmu, plain1, plain2, addresses, stores, spaces, begin, end):
+    """Look a batch up in the TLBs; list what has to be walked. How many."""
+    no, yes = np.int64(0), np.int64(1)
+    if stores.size == 1 and spaces.size == 1:
+        listed = _list(mmu, yes, addresses, stores, spaces, begin, end)
+    else:
+        listed = _list(mmu, no, addresses, stores, spaces, begin, end)
+    missed = _through_tlbs(mmu, no, yes, listed) if plain1 else _through_tlbs(mmu, no, no, listed)
+    mmu.counts[Count.STLB_LOOKUPS] += missed
+    if plain2:
+        return _through_tlbs(mmu, yes, yes, missed)
+    return _through_tlbs(mmu, yes, no, missed)
 
 
 @inline_kernel
 def _references(mmu, addresses, spaces, begin, end, walked, every_space):
     """Walk what has to be walked, and list all references of the batch in order. Where they end."""
     scratch = mmu.scratch
+    first_region, regions = mmu.parameters["first_region"], mmu.parameters["regions"]
+    for index in range(end - begin):
+        scratch[np.uint64(READ + index)] = 0
     read = np.int64(0)  # by the walks so far
-    for turn in range(WALKED, WALKED + walked):
-        index = scratch[np.uint64(turn)]
-        address = addresses[np.uint64(index)]
-        space = np.int64(spaces[np.uint64(index & every_space)])
-        data = scratch[np.uint64(PHYSICAL + index - begin)]
-        kind = region_kind(mmu, data)
+    for turn in range(walked):
+        index = scratch[np.uint64(INDICES + turn)]
+        key = scratch[np.uint64(KEYS + turn)]
+        page, space, path = key >> NUMBER_SHIFT, key >> SPACE_SHIFT & SPACE_MASK, key & ORDER_MASK
+        kind = path - N_KINDS if path >= N_KINDS else path
         mmu.counts[np.uint64(WALKS + kind)] += 1
-        first = STREAM + index - begin + read
+        first = STREAM + index + read
+        data_page = page + (space * regions - first_region << TABLE_SHIFT)
         last = walk(
             mmu.parameters,
             mmu.arrays,
             mmu.tables,
             mmu.entries,
             mmu.counts,
-            address >> PAGE_SHIFT,
+            page,
             space,
             kind,
-            data,
+            data_page,
             scratch,
             first,
         )
-        scratch[np.uint64(READ + index - begin)] = last - first
+        scratch[np.uint64(READ + index)] = last - first
         read += last - first
     position = np.int64(STREAM)
     for index in range(begin, end):
-        data = scratch[np.uint64(PHYSICAL + index - begin)]
+        space = np.int64(spaces[np.uint64(index & every_space)])
+        data = physical_line(mmu.parameters, addresses[np.uint64(index)], space)
         position += scratch[np.uint64(READ + index - begin)]
         scratch[np.uint64(position)] = data << CLASS_SHIFT | DATA
         position += 1
@@ -147,45 +248,95 @@ def _references(mmu, addresses, spaces, begin, end, walked, every_space):
 
 
 @inline_kernel
-def _through_cache(mmu, cache, end):
-    """Make all references in one cache; what misses stays in the list. Where it ends then.
+def _classes(scratch, end):
+    """How many references to data, to tables and of the host are in the list."""
+    tables, hosts = np.int64(0), np.int64(0)
+    for position in range(STREAM, end):
+        word = scratch[np.uint64(position)]
+        tables += word & TABLE
+        hosts += word & HOST
+    hosts //= HOST
+    return end - STREAM - tables - hosts, tables, hosts
 
-    What is missed is counted under the next level, and no longer under this one.
-    """
-    scratch, lines, counts = mmu.scratch, mmu.lines, mmu.counts
-    arrays, row = mmu.arrays, (CACHES + cache) * COLUMNS
-    offset, stride = column(arrays, row, OFFSET), column(arrays, row, STRIDE)
-    ways, shift = column(arrays, row, WAYS), column(arrays, row, TAG_SHIFT)
-    mask, sets = column(arrays, row, MASK), np.uint64(column(arrays, row, SETS))
-    ahead = np.int64(AHEAD if sets > SETS_AT_HAND else 0)
+
+@inline_kernel
+def _enter(counts, where, begun, missed):
+    """Count the references that ended somewhere: those that began there and did not miss."""
+    counts[np.uint64(REFERENCES + 4 * DATA + where)] += begun[0] - missed[0]
+    counts[np.uint64(REFERENCES + 4 * TABLE + where)] += begun[1] - missed[1]
+    counts[np.uint64(REFERENCES + 4 * HOST + where)] += begun[2] - missed[2]
+
+
+@inline_kernel
+def _set_begin(line, sets, even):
+    """Where the set of a line lies; there are `odd` times a power of two sets."""
+    offset, stride, mask, shift, odd, reciprocal, bits = sets
+    if even > 0:
+        return offset + (line & mask) * stride
+    upper = line >> shift
+    upper -= (upper * reciprocal >> bits) * odd
+    return offset + (upper << shift | line & mask) * stride
+
+
+@inline_kernel
+def _refer_to_all(mmu, end, sets, ways, even, ahead, block):
+    """Make all references in one cache; what misses stays in the list. Where it ends then."""
+    scratch, lines = mmu.scratch, mmu.lines
+    shift = sets[3]
+    last = np.int64(1) << (ways - 1)
     kept = np.int64(STREAM)
-    missed_of_class = np.int64(0)
     old_line = np.int64(-1)
     for position in range(STREAM, end):
         if ahead > 0:
             # What lies behind the end are old references, which do no harm.
             line = scratch[np.uint64(position + ahead)] >> CLASS_SHIFT
-            index = line & mask if mask >= 0 else np.int64(np.uint64(line) % sets)
-            prefetch(lines, offset + index * stride)
+            prefetch(lines, _set_begin(line, sets, even))
         word = scratch[np.uint64(position)]
         line = word >> CLASS_SHIFT
         if line == old_line:
             continue  # a hit, and nothing moves
         old_line = line
-        index = line & mask if mask >= 0 else np.int64(np.uint64(line) % sets)
-        hit = use_lru(lines, offset + index * stride, ways, np.uint32(line >> shift))
-        missed = np.int64(not hit)
+        first = _set_begin(line, sets, even)
+        if block > 0:
+            hit = use_block(lines, first, last, np.uint32(line >> shift))
+        else:
+            hit = use_lru(lines, first, ways, np.uint32(line >> shift))
         scratch[np.uint64(kept)] = word
-        kept += missed
-        missed_of_class += missed << (word & CLASS_MASK) * CLASS_COUNT_BITS
-    following = cache + 1
-    if following < MOST_CACHES and not has_cache(arrays, following):
-        following = np.int64(DRAM)
-    for kind in range(N_CLASSES):
-        missed = missed_of_class >> kind * CLASS_COUNT_BITS & CLASS_COUNT_MASK
-        counts[np.uint64(REFERENCES + 4 * kind + cache)] -= missed
-        counts[np.uint64(REFERENCES + 4 * kind + following)] += missed
+        kept += np.int64(not hit)
     return kept
+
+
+@inline_kernel
+def _through_cache(mmu, cache, end):
+    """The same, by the loop that does the least for this cache."""
+    arrays, row = mmu.arrays, (CACHES + cache) * COLUMNS
+    ways, shift = column(arrays, row, WAYS), column(arrays, row, TAG_SHIFT)
+    count = column(arrays, row, SETS)
+    odd = count >> shift
+    # Exact for all tags below 2^31, and less to do than a division.
+    bits = np.int64(31)
+    while odd >> (bits - 31) > 0:
+        bits += 1
+    reciprocal = (np.int64(1) << bits) // odd + 1
+    lanes = lanes_of(mmu.lines)
+    block = ways <= lanes
+    sets = (
+        column(arrays, row, OFFSET),
+        lanes if block else column(arrays, row, STRIDE),
+        (np.int64(1) << shift) - 1,
+        shift,
+        odd,
+        reciprocal,
+        bits,
+    )
+    no, yes, ahead = np.int64(0), np.int64(1), np.int64(AHEAD)
+    if not block:
+        return _refer_to_all(mmu, end, sets, ways, no, ahead, no)
+    if odd > 1:
+        return _refer_to_all(mmu, end, sets, ways, no, ahead, yes)
+    if count > SETS_AT_HAND:
+        return _refer_to_all(mmu, end, sets, ways, yes, ahead, yes)
+    return _refer_to_all(mmu, end, sets, ways, yes, no, yes)
 
 
 @inline_kernel
@@ -205,28 +356,24 @@ def run_batches(mmu, addresses, stores, spaces):
 
     Allocates: no. Mutates: mmu.entries, mmu.lines, mmu.counts, mmu.clock, mmu.scratch.
     """
-    every_store = np.int64(-1 if stores.size > 1 else 0)
     every_space = np.int64(-1 if spaces.size > 1 else 0)
     counts = mmu.counts
     before = _picoseconds(mmu)
+    plain1 = _make_plain(mmu.paths, mmu.scratch, np.int64(0), stores)
+    plain2 = _make_plain(mmu.paths, mmu.scratch, np.int64(1), stores)
+    nothing = (np.int64(0), np.int64(0), np.int64(0))
     for begin in range(0, addresses.size, BATCH):
         end = min(begin + BATCH, addresses.size)
-        missed = _first_level(mmu, addresses, stores, spaces, begin, end, every_store, every_space)
-        walked = _second_level(
-            mmu, addresses, stores, spaces, begin, missed, every_store, every_space
-        )
+        walked = _translate(mmu, plain1, plain2, addresses, stores, spaces, begin, end)
         last = _references(mmu, addresses, spaces, begin, end, walked, every_space)
-        # All stand under the first cache until they miss it.
         counts[Count.ACCESSES] += end - begin
-        counts[np.uint64(REFERENCES + 4 * DATA)] += end - begin
-        hosts = np.int64(0)
-        if mmu.parameters["host_leaf"] > 0:
-            for position in range(STREAM, last):
-                hosts += np.int64(mmu.scratch[np.uint64(position)] & CLASS_MASK == HOST)
-        counts[np.uint64(REFERENCES + 4 * HOST)] += hosts
-        counts[np.uint64(REFERENCES + 4 * TABLE)] += last - STREAM - hosts - (end - begin)
+        begun = _classes(mmu.scratch, last)
         for cache in range(MOST_CACHES):
             if has_cache(mmu.arrays, cache):
                 last = _through_cache(mmu, cache, last)
+                missed = _classes(mmu.scratch, last)
+                _enter(counts, cache, begun, missed)
+                begun = missed
+        _enter(counts, np.int64(DRAM), begun, nothing)
     mmu.clock[COMPLETED] += _picoseconds(mmu) - before
     mmu.clock[LATEST] = mmu.clock[COMPLETED]

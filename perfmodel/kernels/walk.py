@@ -92,8 +92,8 @@ def translate_on_host(parameters, arrays, tables, entries, counts, page, out, po
 
 
 @inline_kernel
-def walk(parameters, arrays, tables, entries, counts, page, space, kind, data, out, position):
-    """List what one page walk reads, in `out` from `position` on; `data` is the line it is for.
+def walk(parameters, arrays, tables, entries, counts, page, space, kind, data_page, out, position):
+    """List what one page walk reads, in `out` from `position` on; for a physical `data_page`.
 
     A reference is its line << CLASS_SHIFT | class. What a walk reads does not depend on the data
     caches, so the references can be made later. Returns the position behind. Allocates: no.
@@ -136,8 +136,7 @@ def walk(parameters, arrays, tables, entries, counts, page, space, kind, data, o
         position += 1
         level -= 1
     if nested:
-        page = data >> LINES_PER_PAGE_SHIFT
         position = translate_on_host(
-            parameters, arrays, tables, entries, counts, page, out, position
+            parameters, arrays, tables, entries, counts, data_page, out, position
         )
     return position

@@ -147,7 +147,7 @@ def _paths(
                     order = min(coalesced.bit_length() - 1, _RUNS[kind])
                 row = paths[12 * (level - 1) + 6 * store + mapped]
                 row[layout.ORDER] = order
-                row[layout.HELD] = len(held)
+                row[layout.HELD] = max(len(held), 1)
                 for place, index in enumerate(held):
                     begin = layout.CHOICES + place * layout.COLUMNS
                     row[begin : begin + layout.COLUMNS] = arrays[index]
@@ -218,7 +218,7 @@ def pack(
     arrays = _lay_out(translation)
     tables, lines = _tables(levels, spaces, first_region, regions)
     for row in arrays.arrays[layout.CACHES :]:
-        if row[layout.WAYS] and lines >> int(row[layout.TAG_SHIFT]) >= 0xFFFFFFFF:
+        if row[layout.WAYS] and lines >> int(row[layout.TAG_SHIFT]) >= 1 << 31:
             raise ValueError(f"too much memory for a cache of {row[layout.SETS]} sets")
     parameters = np.zeros(1, dtype=layout.PARAMETERS)
     values = {
