@@ -13,7 +13,7 @@ from perfmodel.kernels.clock import charge
 from perfmodel.kernels.data_caches import column, set_begin
 from perfmodel.kernels.layout import MOST_PROCESSES, Cell, cpu_cell
 from perfmodel.kernels.recency import FREE, find
-from perfmodel.kernels.translation import look_up
+from perfmodel.kernels.translation import forget, look_up
 from perfmodel.kernels.translation_layout import (
     ARRAY,
     CHOICES,
@@ -24,10 +24,8 @@ from perfmodel.kernels.translation_layout import (
     NUMBER_SHIFT,
     OFFSET,
     ORDER,
-    ORDER_MASK,
     PATH_COLUMNS,
     SETS,
-    SPACE_MASK,
     SPACE_SHIFT,
     STRIDE,
     TREE,
@@ -156,31 +154,11 @@ def forget_huge(m, process, span):
 def forget_pages(m, process, span):
     """Invalidate every translation of one 2 MiB range's pages, on all CPUs."""
     _forget_last(m)
+    space = _space_of(m, process)
+    first_page = span * PAGES_PER_PMD
+    last_page = first_page + PAGES_PER_PMD - 1
+    orders = np.int64(_ORDER_OF_A_LEAF)
     for cpu in range(m.tlb.shape[0]):
+        entries = m.tlb[cpu]
         for array in range(MOST_TLBS):
-            _forget_in_array(m, cpu, array * COLUMNS, _space_of(m, process), span)
-
-
-@inner_kernel
-def _forget_in_array(m, cpu, row, space, span):
-    ways = column(m.tlb_arrays, row, WAYS)
-    keeps_order = column(m.tlb_arrays, row, TREE) == 0
-    for index in range(column(m.tlb_arrays, row, SETS)):
-        first = column(m.tlb_arrays, row, OFFSET) + index * column(m.tlb_arrays, row, STRIDE)
-        kept = first
-        for entry in range(first, first + ways):
-            tag = m.tlb[cpu, entry]
-            order = tag & ORDER_MASK
-            page = tag >> NUMBER_SHIFT << order
-            goes = (
-                tag >= 0
-                and (tag >> SPACE_SHIFT) & SPACE_MASK == space
-                and order < _ORDER_OF_A_LEAF
-                and page // PAGES_PER_PMD == span
-            )
-            if goes:
-                m.tlb[cpu, entry] = FREE
-            elif keeps_order:
-                m.tlb[cpu, entry] = FREE
-                m.tlb[cpu, kept] = tag
-                kept += 1
+            forget(m.tlb_arrays, entries, array, space, first_page, last_page, orders)

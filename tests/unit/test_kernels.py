@@ -240,6 +240,7 @@ def test_the_bounds_checks_were_on(checked_leg):
 INLINED_WITH_CONSTANTS = (
     "data_caches.column",
     "recency.find",
+    "recency.use_block",
     "recency.use_lru",
     "stacks._add",
     "translation.refer",
