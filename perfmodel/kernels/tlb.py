@@ -26,6 +26,7 @@ from perfmodel.kernels.translation_layout import (
     ORDER,
     PATH_COLUMNS,
     SETS,
+    SPACE_MASK,
     SPACE_SHIFT,
     STRIDE,
     TREE,
