@@ -83,6 +83,7 @@ def collapse(world: World, process: Process, memory: Range) -> None:
         return
     for j in range(PAGES):
         if memory.entries[j].kind == "S":
+            world.unlock_all()
             swap_in(world, process, memory, j, write=False, is_fault=False)
     if any(entry.kind == "S" for entry in memory.entries):
         # What was read first has been reclaimed for what was read last.

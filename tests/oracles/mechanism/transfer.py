@@ -78,6 +78,7 @@ def try_huge_read(world: World, process: Process, memory: Range) -> Folio | str:
     folio = world.new_folio(HUGE, process.region_page(memory, 0))
     enter_cache(world, folio, slot)
     world.admit(folio, shadow)
+    world.lock(folio)
     world.hold("cluster", folio.size)
     read(world, folio, slot)
     return folio
@@ -217,6 +218,8 @@ def write(world: World, folio: Folio) -> None:
     folio.dirty = False
     if done:
         take_from_cache(world, folio)
+    elif world.pressure is not None:
+        world.pressure.written.append(folio)
 
 
 def unmap_for_swap(world: World, folio: Folio) -> None:
@@ -247,7 +250,7 @@ def unmap_for_swap(world: World, folio: Folio) -> None:
             world.event("UNMAP_PTE", len(entries))
             for _ in entries:
                 world.hold("cluster", 1)
-        world.translations.forget(process_number, number)
+        world.forget_swapped(process_number, number)
 
 
 def set_pmd_swap_entry(world: World, process: Process, memory: Range, folio: Folio) -> None:
@@ -260,7 +263,7 @@ def set_pmd_swap_entry(world: World, process: Process, memory: Range, folio: Fol
     world.event("SET_PMD_SWAP_ENTRY")
     world.hold("pmd", 1)
     world.counter("thp_swpout_pmd")
-    world.translations.forget(process.number, memory.number)
+    world.forget_swapped(process.number, memory.number)
 
 
 # Swap-out
