@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from tests.oracles.mechanism.blocks import (
     allocate,
     bury,
@@ -97,6 +99,7 @@ def why_no_huge_read(world: World, process: Process, memory: Range) -> str | Non
         world.per_order("swpin_fallback_charge", HUGE)
         return "charge_refused"
     if any(slot.zswap for slot in slots):
+        world.uncharge(len(slots))
         world.event("SWAPIN_FOLIO")
         world.event("SWAPIN_LARGE_FOLIO")
         world.event("SWAPIN_PAGE", len(slots))
@@ -144,8 +147,11 @@ def read_ahead(world: World, process: Process, memory: Range, j: int) -> Folio:
     return result
 
 
-def window_by_address(world: World, process: Process, memory: Range, j: int) -> list[int]:
-    """Slots that the window names."""
+def window_by_address(world: World, process: Process, memory: Range, j: int) -> Iterable[int]:
+    """Slots that the window names, each as it is when it is asked for.
+
+    What is reclaimed to make room for the first of them may be among those that follow.
+    """
     most = 2**world.rules.page_cluster
     alone = [memory.entries[j].slot]
     if most == 1:
@@ -163,10 +169,10 @@ def window_by_address(world: World, process: Process, memory: Range, j: int) -> 
         start = j - (pages - 1) // 2
     first, end = memory.vma(j)
     around = range(max(start, first), min(start + pages, end))
-    return [memory.entries[k].slot for k in around if memory.entries[k].kind == "S"]
+    return (memory.entries[k].slot for k in around if memory.entries[k].kind == "S")
 
 
-def window_by_slot(world: World, slot: int) -> list[int]:
+def window_by_slot(world: World, slot: int) -> Iterable[int]:
     most = 2**world.rules.page_cluster
     if most == 1:
         return [slot]
@@ -178,7 +184,7 @@ def window_by_slot(world: World, slot: int) -> list[int]:
     start = slot - slot % pages
     block = range(max(start, 1), min(start + pages, world.device.end))
     slots = world.device.slots
-    return [number for number in block if number in slots and slots[number].count > 0]
+    return (number for number in block if number in slots and slots[number].count > 0)
 
 
 # Writing

@@ -201,6 +201,11 @@ class World:
         if self.pressure is not None:
             self.pressure.charge_table(by_force=by_force)
 
+    def forget_table(self) -> None:
+        """A page table is freed."""
+        if self.pressure is not None:
+            self.pressure.forget_table()
+
     def forget_swapped(self, process: int, number: int) -> None:
         """A range's entries have become swap entries; reclaim flushes all of the TLBs for that."""
         if self.pressure is not None and self.pressure.reclaiming:
