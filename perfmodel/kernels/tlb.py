@@ -57,13 +57,22 @@ def flush(m):
 def forget_everything(m):
     """Flush all TLBs in one go: what they hold is of a generation that nobody asks for again.
 
-    It stays there until it is the oldest of its set, as free ways would.
+    It stays there until it is the oldest of its set, as free ways would. A tree does not know what
+    is oldest, so that its ways have to be free.
     """
     m.state[Cell.TLB_GENERATION] += 1
-    if m.state[Cell.TLB_GENERATION] == _GENERATIONS:
+    if m.state[Cell.TLB_GENERATION] == _GENERATIONS or _has_tree(m):
         m.state[Cell.TLB_GENERATION] = 0
         flush(m)
     _forget_last(m)
+
+
+@inline_kernel
+def _has_tree(m):
+    for array in range(MOST_TLBS):
+        if column(m.tlb_arrays, array * COLUMNS, TREE) > 0:
+            return True
+    return False
 
 
 @inline_kernel
