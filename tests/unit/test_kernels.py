@@ -238,6 +238,7 @@ def test_the_bounds_checks_were_on(checked_leg):
 
 # Each is part of its callers: for rows of both widths, or with a constant of theirs.
 INLINED_WITH_CONSTANTS = (
+    "clock.charge",
     "data_caches.column",
     "recency.find",
     "recency.use_block",
