@@ -223,6 +223,8 @@ def _end_cpus(m):
     for cpu in range(m.state[Cell.CPUS]):
         latest = max(latest, _of_cpu(m, cpu, Cell.NOW))
     switch_to(m, np.int64(0))
+    # When the first one itself was done stands where it waits for others, until it does so again.
+    m.state[cpu_cell(np.int64(0))] = m.state[Cell.NOW]
     m.state[Cell.NOW] = latest
     m.state[Cell.CPUS] = 1
     m.state[Cell.STARTED] = 0

@@ -69,10 +69,10 @@ def forget_everything(m):
 
 @inline_kernel
 def _has_tree(m):
+    last = np.int64(0)
     for array in range(MOST_TLBS):
-        if column(m.tlb_arrays, array * COLUMNS, TREE) > 0:
-            return True
-    return False
+        last = max(last, column(m.tlb_arrays, array * COLUMNS, TREE))
+    return last > 0
 
 
 @inline_kernel

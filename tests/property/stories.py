@@ -26,7 +26,7 @@ from perfmodel.specs.scenario import (
     Zswap,
 )
 from perfmodel.specs.step import Racing, Step, StepAction, Workload
-from perfmodel.specs.translation import Tlb
+from perfmodel.specs.translation import Replacement, Tlb
 from tests.property.helpers import Story
 from tests.strategies import published_machine, tlb_arrays, with_tlbs
 
@@ -191,7 +191,9 @@ def _machine(pick: Pick) -> Machine:
     def level(number: int, sets: Sequence[int], ways: Sequence[int]) -> tuple[Tlb, ...]:
         shared = pick((False, True))
         sizes = [(pick(sets), pick(ways)) for _ in range(1 if shared else 2)]
-        return tlb_arrays(number, shared, sizes)
+        replacement = pick((Replacement.LRU, Replacement.LRU, Replacement.TREE_PLRU))
+        arrays = tlb_arrays(number, shared, sizes)
+        return tuple(attrs.evolve(array, replacement=replacement) for array in arrays)
 
     tlbs = (*level(1, (1, 2, 3), (1, 2, 4)), *level(2, (1, 5, 9, 64), (1, 4)))
     return with_tlbs(published_machine, tlbs)
