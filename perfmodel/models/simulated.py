@@ -23,7 +23,7 @@ from perfmodel.constants import (
     Mapping,
     Wait,
 )
-from perfmodel.errors import CapabilityError, InputError, Problem
+from perfmodel.errors import CapabilityError, InputError, OutOfMemoryError, Problem
 from perfmodel.host import available_memory_bytes
 from perfmodel.kernels import layout
 from perfmodel.kernels.layout import Cell
@@ -161,7 +161,7 @@ def count_events(
     with ThreadPoolExecutor(_runs_at_once(len(seeds))) as pool:
         endings |= set(pool.map(run, range(1, len(seeds))))
     if Ending.OUT_OF_MEMORY in endings:
-        raise InputError(
+        raise OutOfMemoryError(
             Problem(
                 "the kernel would kill the process: nothing can be reclaimed in its memory cgroup. "
                 "Choose a larger memory_limit, or smaller folios",
