@@ -29,7 +29,7 @@ PMD_ARM = "pmd"
 DEFAULT_RIVALS = ("pte", "mthp-64k")
 DEFAULT_PAGES = (1, 2, 4, 8, 16, 32, 64, 96, 128, 192, 256, 384, 512)
 DEFAULT_SIZES = (1.125, 1.25, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
-DEFAULT_LIMIT = 64 << 20
+DEFAULT_LIMIT = 32 << 20
 # Costs do not change any more after the second round.
 DEFAULT_ROUNDS = 3
 DEFAULT_RESOLUTION = 8
@@ -359,4 +359,3 @@ def study_thrash(
             order9_failure=order9_failure,
         ),
     )
-
