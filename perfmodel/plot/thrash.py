@@ -11,6 +11,7 @@ from matplotlib.ticker import FixedLocator, NullLocator
 
 from perfmodel.constants import PAGES_PER_PMD
 from perfmodel.plot.style import new_figure
+from perfmodel.specs.policy import mthp_order
 from perfmodel.studies.thrash import Crossing, ThrashStudy
 
 # Blue: pmd costs less, brown: more; told apart by colour-blind readers. Beyond it saturates.
@@ -59,8 +60,10 @@ def cost_ratio_map(study: ThrashStudy, rival: str, ax: Axes) -> object:
             box[0], *box[1], facecolor="white", edgecolor=_KILLED, hatch="////", linewidth=0.0
         )  # fmt: skip
     _crossing_line(study.crossings(rival), columns[-1], ax)
+    # One page used brings back its folio; when there is one in every folio, all of the region.
+    folios = PAGES_PER_PMD >> mthp_order(rival)
     fits = np.geomspace(max(1.0, rows[0]), rows[-1], 50)
-    ax.plot(PAGES_PER_PMD / fits, fits, color=_BAND, linestyle=":", linewidth=1.4)
+    ax.plot(folios / fits, fits, color=_BAND, linestyle=":", linewidth=1.4)
     _axes(study, columns, rows, ax)
     ax.set_title(f"pmd against {rival}")
     return mesh
@@ -97,7 +100,7 @@ def _axes(study: ThrashStudy, columns: np.ndarray, rows: np.ndarray, ax: Axes) -
 
 
 def _share(pages: int) -> str:
-    return f"{100 * pages / PAGES_PER_PMD:.2g} %"
+    return f"{100 * pages / PAGES_PER_PMD:.3g} %"
 
 
 def thrash_figure(study: ThrashStudy) -> Figure:
@@ -119,11 +122,17 @@ def thrash_figure(study: ThrashStudy) -> Figure:
         Patch(facecolor=_BAND, alpha=0.22),
         Line2D([], [], color=_BAND, linestyle=":", linewidth=1.4),
     ]
-    labels = ["both cost the same", "90 % interval", "used pages alone fill the limit"]
+    labels = [
+        "both cost the same",
+        "90 % interval",
+        "what the other entry brings back fills the limit",
+    ]
     if any(cell.killed(arm) for cell in study.cells for arm in cell.cost_ns):
         handles.append(Patch(facecolor="white", edgecolor=_KILLED, hatch="////"))
         labels.append("killed: out of memory")
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
+    figure.legend(
+        handles, labels, loc="outside lower center", ncols=2 * len(study.rivals), frameon=False
+    )
     figure.suptitle(
         f"{study.machine}, {study.device}, limit {study.limit_bytes >> 20} MiB", fontsize="medium"
     )
