@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check live notebooks docs benchmark benchmark-tlb benchmark-devices clean
+.PHONY: demo test check live notebooks docs benchmark benchmark-load benchmark-tlb benchmark-devices clean
 
 $(VENV)/.installed: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -37,6 +37,10 @@ docs: $(VENV)/.installed
 benchmark: $(VENV)/.installed
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/engine.py --inherit-environ XDG_CACHE_HOME,HOME
+
+# The engine under memory pressure, on several CPUs, and for more of everything; two minutes.
+benchmark-load: $(VENV)/.installed
+	$(BIN)/python benchmarks/load.py --inherit-environ XDG_CACHE_HOME,HOME
 
 # TLBs beside other simulators; about ten minutes, on an otherwise idle machine.
 benchmark-tlb: $(VENV)/.installed

@@ -47,6 +47,10 @@ class InputError(PerfmodelError):
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
 
+class OutOfMemoryError(InputError):
+    """In the scenario the kernel would kill the process for lack of memory in its cgroup."""
+
+
 class CapabilityError(PerfmodelError):
     """What was asked cannot be done here (exit status 3): what is missing, how to get it."""
 

@@ -103,6 +103,21 @@ def write_figure(figure: Any, out: Path) -> None:
     say(f"figure written to {out}")
 
 
+def write_report(figure: Any, document: Any, folder: Path, name: str) -> None:
+    """Figure as PNG and SVG, and numbers as JSON, in a folder that the user named."""
+    from perfmodel.plot.style import save_figure
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for suffix in PICTURES:
+            save_figure(figure, folder / f"{name}{suffix}")
+    except OSError as error:
+        message = f"cannot be written: {error.strerror}"
+        raise InputError(Problem(message, file=str(folder))) from None
+    write_json(document, folder / f"{name}.json")
+    say(f"figure and numbers written to {folder}")
+
+
 def split_entries(text: str) -> list[str]:
     """Entries of a comma-separated list."""
     return [entry.strip() for entry in text.split(",") if entry.strip()]

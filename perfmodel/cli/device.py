@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from perfmodel.cli.common import print_json, progress_bar, say, split_entries, write_json
+from perfmodel.cli.common import print_json, progress_bar, split_entries, write_report
 from perfmodel.errors import InputError, Problem
 from perfmodel.specs import catalog
 from perfmodel.specs.device import SwapDevice
@@ -134,19 +134,9 @@ def _devices(names: tuple[str, ...]) -> list[SwapDevice]:
 
 def _write(folder: Path, document: Any, sweeps: Any, comparisons: Any, *, named: bool) -> None:
     from perfmodel.plot.devices import device_figure
-    from perfmodel.plot.style import save_figure
 
     shown = [name for name in sweeps if named] or [
         comparison.device for comparison in comparisons if comparison.of("check")
     ]
     figure = device_figure({name: sweeps[name] for name in shown}, comparisons)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for suffix in ("png", "svg"):
-            save_figure(figure, folder / f"devices.{suffix}")
-    except OSError as error:
-        raise InputError(
-            Problem(f"cannot be written: {error.strerror}", file=str(folder))
-        ) from None
-    write_json(document, folder / "devices.json")
-    say(f"figure and numbers written to {folder}")
+    write_report(figure, document, folder, "devices")

@@ -32,6 +32,7 @@ for _name, _help in {
     "shootdown": "Predict what flushing TLBs on one or more CPUs costs, beside measured flushes.",
     "runtime": "Judge published runtime models and our own by programs under page layouts.",
     "device": "Simulate block devices under load, beside what was published.",
+    "thrash": "Predict where a PMD entry starts to lose: used share of 2 MiB against memory limit.",
     "doctor": "Say what this machine can measure, and put back what a killed run left.",
     "show": "List machines, devices and scenarios, or show one with its sources.",
 }.items():

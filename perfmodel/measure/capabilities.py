@@ -176,6 +176,8 @@ def require(
     if all(scenario.settings.zswap is not Zswap.NEVER for scenario in scenarios):
         found = [capability for capability in found if capability.name != "no-zswap"]
     missing = [line for entry in entries for line in missing_for(entry, found, device.kind)]
+    if device.kind is DeviceKind.PMEM:
+        missing.append(f"{device.name} exists only in the model; measure on ram-disk or zram-lz4")
     if device.kind is DeviceKind.NVME:
         missing.append(
             f"{device.name} exists only in the model: a whole SSD is never taken for swap; measure "

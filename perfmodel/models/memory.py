@@ -19,7 +19,7 @@ from perfmodel.constants import (
     PteKind,
     RegionState,
 )
-from perfmodel.errors import CapabilityError, InputError, Problem
+from perfmodel.errors import CapabilityError, OutOfMemoryError, Problem
 from perfmodel.kernels import layout
 from perfmodel.kernels.device_layout import Device
 from perfmodel.kernels.layout import Cell
@@ -136,9 +136,9 @@ def run_one_step(memory: layout.Memory, step: Step) -> None:
         memory.state[Cell.READY] = first + count
 
 
-def out_of_memory() -> InputError:
+def out_of_memory() -> OutOfMemoryError:
     """What a scenario ends with whose memory cgroup has nothing left to reclaim."""
-    return InputError(
+    return OutOfMemoryError(
         Problem(
             "the kernel would kill the process: nothing can be reclaimed in its memory cgroup. "
             "Choose a larger memory_limit, or smaller folios",

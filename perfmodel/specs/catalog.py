@@ -17,6 +17,7 @@ import attrs
 from perfmodel.errors import InputError, Problem
 from perfmodel.specs import io
 from perfmodel.specs.device import SwapDevice, like
+from perfmodel.specs.experiment import Experiment
 from perfmodel.specs.machine import KernelCosts, Machine
 from perfmodel.specs.policy import ALL_ENTRIES, Policy, check_entry, mthp_order, policy_name
 from perfmodel.specs.published import PublishedLatencies
@@ -49,6 +50,7 @@ _FOLDERS: dict[str, tuple[Path, ...]] = {
     "block_layer": (_PACKAGE / "block_layers",),
     "policy": (_PACKAGE / "policies",),
     "scenario": (_PACKAGE / "scenarios", _CHECKOUT / "workloads" / "scenarios"),
+    "experiment": (_PACKAGE / "experiments", _CHECKOUT / "calibration" / "experiments"),
     "published": (_PACKAGE / "published", _CHECKOUT / "calibration" / "published"),
 }
 
@@ -129,6 +131,12 @@ def load_published_devices(name: str | Path = "devices") -> PublishedDevices:
     """Published speeds of storage devices by name or path."""
     path = _locate("published", str(name))
     return io.structure(PublishedDevices, io.read_toml(path), str(path))
+
+
+def load_experiment(name: str | Path) -> Experiment:
+    """A published experiment by name or path."""
+    path = _locate("experiment", str(name))
+    return io.structure(Experiment, io.read_toml(path), str(path))
 
 
 def load_device(name: str | Path, machine: Machine | None = None) -> SwapDevice:

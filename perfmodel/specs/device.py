@@ -20,11 +20,12 @@ class DeviceKind(StrEnum):
     DISK = "disk"  # loop device with direct I/O over a file on a disk
     SWAP_FILE = "swap-file"  # a file on a file system of a disk
     NVME = "nvme"  # an SSD of its own; only in the model
+    PMEM = "pmem"  # memory as a block device: PMEM, emulated or not, brd; only in the model
 
     @property
     def synchronous(self) -> bool:
         """Whether the faulting CPU itself does the I/O, so that the kernel reads no pages ahead."""
-        return self is DeviceKind.ZRAM
+        return self in (DeviceKind.ZRAM, DeviceKind.PMEM)
 
     @property
     def block_device(self) -> bool:
