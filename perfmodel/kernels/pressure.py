@@ -49,6 +49,7 @@ from perfmodel.kernels.requests import (
     is_under_writeback,
     wait_for_writeback,
 )
+from perfmodel.kernels.slots import runs_short
 from perfmodel.kernels.tables import (
     forget_leaf,
     mapped_here,
@@ -233,6 +234,10 @@ def _shrink_inactive(m, most):
                 m.links[folio]["flags"] = flags | LINK_REFERENCED
             push(m, folio, np.int64(KEPT))
             continue
+        if runs_short(m):
+            # There may be no record left for what a split leaves; the run has ended.
+            push(m, folio, np.int64(KEPT))
+            continue
         wait_for_writeback(m, folio)
         _evict(m, folio)
         if m.state[Cell.FLUSH_ALL] == 1:
@@ -339,7 +344,7 @@ def _charge(m, pages):
     batch = max(np.int64(CHARGE_BATCH), pages)
     retries = _RETRIES
     drained = False
-    while True:
+    while m.state[Cell.EXHAUSTED] == 0:
         if pages <= CHARGE_BATCH and m.state[Cell.STOCK] >= pages:
             m.state[Cell.STOCK] -= pages
             return True
@@ -361,13 +366,12 @@ def _charge(m, pages):
             drained = True
         elif freed == 0 or pages > _COSTLY_PAGES:
             if retries == 0:
-                break
+                if pages > _COSTLY_PAGES:
+                    return False
+                # The kernel kills the process now; the run ends here.
+                m.state[Cell.OUT_OF_MEMORY] = 1
+                m.state[Cell.EXHAUSTED] = 1
             retries -= 1
-    if pages > _COSTLY_PAGES:
-        return False
-    # The kernel kills the process now; the run ends here.
-    m.state[Cell.OUT_OF_MEMORY] = 1
-    m.state[Cell.EXHAUSTED] = 1
     return True
 
 
