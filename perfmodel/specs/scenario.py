@@ -9,7 +9,7 @@ import attrs
 
 from perfmodel.constants import PAGE_BYTES, PAGES_PER_PMD, PMD_BYTES, USER_ADDRESS_SPACE_BYTES
 from perfmodel.specs.quantity import text, tuple_of, whole_number
-from perfmodel.specs.step import Step, StepAction
+from perfmodel.specs.step import Racing, Step, StepAction
 
 
 class PageContent(StrEnum):
@@ -276,6 +276,8 @@ class Scenario:
                 raise ValueError(
                     f"step {step.name!r}: {step.action.value} is not known under a memory_limit"
                 )
+            if self.is_limited and step.racing is not Racing.NONE:
+                raise ValueError(f"step {step.name!r}: racing is not known under a memory_limit")
             if step.refuse_write and self.settings.zswap is not Zswap.ON:
                 raise ValueError(f'step {step.name!r}: refuse_write needs zswap = "on"')
 

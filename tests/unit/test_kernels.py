@@ -10,6 +10,7 @@ from perfmodel.constants import (
     N_MAPPING,
     N_PRICES,
     PAGES_PER_PMD,
+    PMD_BYTES,
     Mapping,
     PteKind,
     RegionState,
@@ -18,9 +19,12 @@ from perfmodel.kernels import _jit, layout
 from perfmodel.kernels.engine import describe_mapping
 from perfmodel.kernels.touch import reference_loop, touch_pages, write_pages, write_regions
 from perfmodel.models.device_packing import plain_device
-from perfmodel.models.simulated import count_events
+from perfmodel.models.memory import fresh_memory
+from perfmodel.models.simulated import Ending, count_events, run_steps
 from perfmodel.specs.catalog import load_machine, load_policy, load_scenario
 from perfmodel.specs.device import DeviceKind
+from perfmodel.specs.scenario import PageContent, Region, Scenario, Settings, SwapSpace
+from perfmodel.specs.step import Step, StepAction
 from tests.property import legs
 
 WORDS_PER_PAGE = 512
@@ -115,6 +119,27 @@ def test_a_run_does_not_depend_on_how_many_run_at_once(monkeypatch, processors):
     counted = count_events(scenario, machine, policy, DeviceKind.ZRAM, range(8))
     assert (counted.counts == expected.counts).all()
     assert (counted.mapping == expected.mapping).all()
+
+
+def test_a_reclaim_that_splits_everything_asks_the_pools_first():
+    # No THP finds a slot: the one reclaim that the limit takes splits them all.
+    scenario = Scenario(
+        "splits",
+        "more THPs than the limit allows, and a device that is full at once",
+        Region(90 * PMD_BYTES, PageContent.RANDOM),
+        (Step("fill", StepAction.FILL),),
+        swap=SwapSpace(2),
+        settings=Settings(memory_limit_bytes=80 * PMD_BYTES),
+    )
+    record = abi.pack_parameters(scenario, load_policy("pte"), DeviceKind.ZRAM, range(1))[0]
+    sizes = abi.state_sizes(scenario, 1, 1 << 40)
+    for folios, ending in ((int(sizes[5]), Ending.OUT_OF_MEMORY), (21080, Ending.TOO_SMALL)):
+        sizes[5] = folios
+        memory = fresh_memory(record, sizes, load_machine("amd-zen3").translation)
+        counts = np.zeros((1, layout.N_COUNTS), dtype=np.int64)
+        elapsed, mapping = np.zeros(1, dtype=np.int64), np.zeros(N_MAPPING, dtype=np.int64)
+        assert run_steps(memory, scenario.steps, counts, elapsed, mapping) is ending
+        assert memory.state[layout.Cell.FOLIOS_LEFT] > 0
 
 
 # What the live runner does to memory

@@ -12,7 +12,7 @@ from perfmodel.models.simulated import simulate
 from perfmodel.specs.catalog import load_scenario, names
 from perfmodel.specs.io import structure, to_table
 from perfmodel.specs.scenario import Scenario, Settings
-from perfmodel.specs.step import Step, StepAction, Workload
+from perfmodel.specs.step import Racing, Step, StepAction, Workload
 
 THRASHING = [name for name in names("scenario") if name.startswith("thrash-")]
 
@@ -92,3 +92,10 @@ def test_a_limited_cgroup_can_be_put_back() -> None:
     assert checked(change) == change
     with pytest.raises(ValueError, match="not a change of ours"):
         checked({"undo": "cgroup", "folder": "/sys/fs/cgroup/memory/perfmodel-123-other"})
+
+
+def test_nothing_is_discarded_in_a_race_under_a_limit() -> None:
+    scenario = load_scenario("thrash-cyclic-1.2")
+    racing = Step("race", StepAction.TOUCH, racing=Racing.UNMAP)
+    with pytest.raises(ValueError, match="racing is not known under a memory_limit"):
+        attrs.evolve(scenario, steps=(*scenario.steps, racing))
