@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
@@ -55,9 +56,9 @@ def experiment_figure(found: Sequence[ComparedExperiment]) -> Figure:
     rows = sum(1 + len(compared.ratios) for compared in found)
     figure, (ax,) = new_figure(width_inches=9.5, height_inches=1.6 + 0.29 * rows)
     ratios_by_experiment(found, ax)
-    handles = {}
+    handles: dict[str, Artist] = {}
     for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
-        handles.setdefault(label, handle)
+        handles.setdefault(str(label), handle)
     figure.legend(
         list(handles.values()), list(handles), loc="outside lower center", ncols=3, frameon=False
     )

@@ -29,6 +29,7 @@ def experiment_lines(found: Sequence[ComparedExperiment]) -> Iterator[str]:
                 f"{ratio.published.value:9.4g} {ratio.simulated:9.3g} "
                 f"{f'{low:.3g} to {high:.3g}':>16s} {ratio.relative_error:+6.0%}"
             )
+            yield f"      {ratio.published.note}"
         yield from _told("scaled", told.scaled)
         for text in told.assumed:
             yield from _told("assumed", text)
