@@ -22,16 +22,17 @@ _COLOURS = "BrBG_r"
 _MOST = 5.0
 _BAND = "#000000"
 _KILLED = "#999999"
+_Edges = npt.NDArray[np.float64]
 
 
-def _edges(values: tuple[float, ...]) -> npt.NDArray[np.float64]:
+def _edges(values: tuple[float, ...]) -> _Edges:
     """Borders of columns or rows around values, half-way on a logarithmic scale."""
-    logs: npt.NDArray[np.float64] = np.log2(np.asarray(values, dtype=float))
+    logs: _Edges = np.log2(np.asarray(values, dtype=float))
     if logs.size == 1:
         return np.exp2([logs[0] - 0.5, logs[0] + 0.5])
     middles = (logs[1:] + logs[:-1]) / 2
     first, last = 2 * logs[0] - middles[0], 2 * logs[-1] - middles[-1]
-    edges: npt.NDArray[np.float64] = np.exp2(np.concatenate(([first], middles, [last])))
+    edges: _Edges = np.exp2(np.concatenate(([first], middles, [last])))
     return edges
 
 
