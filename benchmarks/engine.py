@@ -129,7 +129,7 @@ def _run(record, steps, sizes, counts, mapping) -> None:
 def bench_scenario(runner: pyperf.Runner) -> None:
     """A whole scenario, as `simulate` runs it."""
     scenario = with_ranges((REGION_MIB << 20) // PMD_BYTES)
-    steps = abi.pack_steps(scenario.steps)
+    steps = scenario.steps
     sizes = abi.state_sizes(scenario, scenario.processes, POOL_BYTES)
     for entry in ("pte", "mthp-64k", "pmd"):
         parameters = abi.pack_parameters(scenario, load_policy(entry), DeviceKind.ZRAM, range(1, 2))

@@ -87,10 +87,8 @@ class _PartLibrary(numba.core.codegen.JITCodeLibrary):
     def _get_module_for_linking(self):
         # For a caller that is none of ours.
         if self._with_parts is None:
-            module = self.own_module().clone()
-            for library in _libraries_below(self):
-                module.link_in(_module_of(library), preserve=True)
-            self._with_parts = module
+            self._with_parts = self.own_module().clone()
+            _link_all_below(self, self._with_parts)
         return self._with_parts
 
 
@@ -100,15 +98,26 @@ class _WholeLibrary(numba.core.codegen.JITCodeLibrary):
     def finalize(self):
         for library in _libraries_below(self):
             self._reload_init.update(library._reload_init)
-            self._final_module.link_in(_module_of(library), preserve=True)
+        _link_all_below(self, self._final_module)
         self._linking_libraries = []
         super().finalize()
 
 
-def _module_of(library):
-    if isinstance(library, _PartLibrary):
-        return library.own_module()
-    return library._get_module_for_linking()
+def _link_all_below(library, module):
+    """Take the code of all libraries that one needs into a module of its."""
+    for below in _libraries_below(library):
+        part = isinstance(below, _PartLibrary)
+        code = (below.own_module() if part else below._get_module_for_linking()).clone()
+        # What nobody has asked for yet would be left out, and who asks may come later.
+        _set_linkage(code, "linkonce_odr", "weak_odr")
+        module.link_in(code)
+    _set_linkage(module, "weak_odr", "linkonce_odr")
+
+
+def _set_linkage(module, old, new):
+    for function in module.functions:
+        if not function.is_declaration and function.linkage.name == old:
+            function.linkage = new
 
 
 def _libraries_below(library):

@@ -98,6 +98,8 @@ def pageout_chunk(m, process, span, first, end, cold):
 @inner_kernel
 def willneed_chunk(m, process, span, first, end):
     """MADV_WILLNEED of entries of one range: into the swap cache, and no further."""
+    # Reclaim leaves alone what is read together, which is no more than one range.
+    m.state[Cell.CALL] += 1
     q = pmd_number(m, process, span)
     kind = pmd_kind(m, q)
     if kind == RegionState.NONE:

@@ -44,6 +44,7 @@ from perfmodel.kernels.layout import (
 )
 from perfmodel.kernels.looks import mincore_chunk, pagemap_chunk, smaps_chunk
 from perfmodel.kernels.lru import flush_statistics, is_limited, make_young, prepare_lists
+from perfmodel.kernels.moves import move, remap
 from perfmodel.kernels.requests import end_requests
 from perfmodel.kernels.slots import (
     add_neighbour,
@@ -54,9 +55,7 @@ from perfmodel.kernels.slots import (
 from perfmodel.kernels.spaces import (
     clear_soft_dirty_chunk,
     fork,
-    move,
     protect_chunk,
-    remap,
     write_protect_chunk,
 )
 from perfmodel.kernels.tables import (
@@ -224,6 +223,8 @@ def _end_cpus(m):
     for cpu in range(m.state[Cell.CPUS]):
         latest = max(latest, _of_cpu(m, cpu, Cell.NOW))
     switch_to(m, np.int64(0))
+    # When the first one itself was done stands where it waits for others, until it does so again.
+    m.state[cpu_cell(np.int64(0))] = m.state[Cell.NOW]
     m.state[Cell.NOW] = latest
     m.state[Cell.CPUS] = 1
     m.state[Cell.STARTED] = 0

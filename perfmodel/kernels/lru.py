@@ -34,6 +34,8 @@ from perfmodel.kernels.layout import (
     cpu_cell,
 )
 
+# Pages that are charged together; no CPU has more of them in advance.
+CHARGE_BATCH = 64
 _MOST_IN_BATCH = 31
 _FLUSH_PERIOD = 2 * 10**9 * PICOSECONDS_PER_NANOSECOND
 _SWAP_IN_COST = 32
@@ -55,7 +57,10 @@ def prepare_lists(m):
     m.state[Cell.LIMIT] = limit
     if limit > 0:
         m.state[Cell.YOUNG] = YOUNG
-        m.state[Cell.USAGE] = m.parameters["other_charged_pages"]
+        other = m.parameters["other_charged_pages"]
+        if other > 0:
+            m.state[Cell.USAGE] = max(other, CHARGE_BATCH)
+            m.state[Cell.STOCK] = m.state[Cell.USAGE] - other
 
 
 @inline_kernel
@@ -163,8 +168,12 @@ def bury(m, folio):
 
 
 @inner_kernel
-def replace(m, folio, piece):
-    """A piece of a folio that is split takes its place, on the newer side, with its flags."""
+def replace(m, folio, piece, is_first):
+    """A piece of a folio that is split takes its place, with its flags.
+
+    The kernel's order: what was the folio is its first page, and each further piece comes next to
+    it on the newer side.
+    """
     m.links[piece]["flags"] = link_flags(m, folio)
     m.links[piece]["place"] = NOWHERE
     m.links[piece]["locked"] = m.links[folio]["locked"]
@@ -172,16 +181,24 @@ def replace(m, folio, piece):
     place = np.int64(m.links[folio]["place"])
     if place == NOWHERE:
         return
-    newer = np.int64(m.links[folio]["previous"])
-    if newer < 0:
-        push(m, piece, place)
-        return
+    if is_first:
+        older = np.int64(m.links[folio]["next"])
+        newer = folio
+    else:
+        older = folio
+        newer = np.int64(m.links[folio]["previous"])
     link = m.links[piece]
     link["previous"] = newer
-    link["next"] = folio
+    link["next"] = older
     link["place"] = place
-    m.links[newer]["next"] = piece
-    m.links[folio]["previous"] = piece
+    if newer >= 0:
+        m.links[newer]["next"] = piece
+    else:
+        m.state[LRU_HEADS + place] = piece
+    if older >= 0:
+        m.links[older]["previous"] = piece
+    else:
+        m.state[LRU_TAILS + place] = piece
     m.state[LRU_FOLIOS + place] += 1
     m.state[LRU_PAGES + place] += 1
 
@@ -296,7 +313,7 @@ def uncharge_table(m):
     """A page table is freed: this CPU's stock has one more page."""
     if is_limited(m):
         m.state[Cell.STOCK] += 1
-        if m.state[Cell.STOCK] > 64:
+        if m.state[Cell.STOCK] > CHARGE_BATCH:
             m.state[Cell.USAGE] -= m.state[Cell.STOCK]
             m.state[Cell.STOCK] = 0
 

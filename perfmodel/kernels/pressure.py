@@ -18,16 +18,18 @@ from perfmodel.kernels.layout import (
     COUNTERS,
     FOLIO_DIRTY,
     INACTIVE,
+    KEPT,
     LINK_ACTIVE,
     LINK_REFERENCED,
     LINK_WORKINGSET,
+    LRU_FOLIOS,
     LRU_TAILS,
-    NOWHERE,
     YOUNG,
     YOUNG_LEAF,
     Cell,
 )
 from perfmodel.kernels.lru import (
+    CHARGE_BATCH,
     drain_batch,
     flush_in_time,
     is_limited,
@@ -57,7 +59,6 @@ from perfmodel.kernels.tables import (
 )
 from perfmodel.kernels.tlb import forget_everything
 
-_CHARGE_BATCH = 64
 _RECLAIM_BATCH = 32
 _RETRIES = 16
 _COSTLY_PAGES = 8
@@ -116,6 +117,7 @@ def _rotate_written(m):
         m.state[Cell.WRITTEN_HEAD] += 1
         if (
             _is_alive(m, folio)
+            and m.done[folio] < 0
             and is_cached(m, folio)
             and np.int64(m.links[folio]["place"]) == INACTIVE
             and np.int64(m.folios[folio]["mapcount"]) == 0
@@ -157,13 +159,19 @@ def _is_stuck(m, folio):
     return folio_order(m, folio) == 0 and not is_cached(m, folio)
 
 
-@inline_kernel
-def _return(m, folio):
-    """A folio that reclaim has not freed goes back to the head of a list."""
-    if _is_alive(m, folio) and np.int64(m.links[folio]["place"]) == NOWHERE:
+@inner_kernel
+def _return_kept(m):
+    """What reclaim has looked at and not freed goes back to the heads of the lists."""
+    kept = m.state[LRU_FOLIOS + KEPT]
+    if kept == 0:
+        return
+    while m.state[LRU_TAILS + KEPT] >= 0:
+        folio = m.state[LRU_TAILS + KEPT]
+        pull(m, folio)
         if link_flags(m, folio) & LINK_ACTIVE:
             m.state[Cell.NONRESIDENT_AGE] += 1 << folio_order(m, folio)
         put_back(m, folio)
+    hold_lock(m, np.int64(Lock.LRU.value), np.int64(0), kept)
 
 
 @inline_kernel
@@ -175,6 +183,13 @@ def _written(m):
     )
 
 
+@inline_kernel
+def _keep(m, folio):
+    if _is_stuck(m, folio):
+        _activate(m, folio)
+    push(m, folio, np.int64(KEPT))
+
+
 @inner_kernel
 def _evict(m, folio):
     """Swap an isolated folio out; what is left of it and found no slot becomes active."""
@@ -182,14 +197,14 @@ def _evict(m, folio):
     order = folio_order(m, folio)
     swap_out(m, folio)
     if m.state[Cell.SPLITS] != splits:
-        for part in range(1 << order):
-            piece = m.state[COLLECTED + PIECES + part]
+        pages = np.int64(1) << order
+        for turn in range(pages):
+            # In the order in which they were tried.
+            piece = m.state[COLLECTED + PIECES + (pages - turn) % pages]
             if piece >= 0 and _is_alive(m, piece):
-                if _is_stuck(m, piece):
-                    _activate(m, piece)
-                _return(m, piece)
-    elif _is_alive(m, folio) and _is_stuck(m, folio):
-        _activate(m, folio)
+                _keep(m, piece)
+    elif _is_alive(m, folio):
+        _keep(m, folio)
 
 
 @inner_kernel
@@ -199,12 +214,13 @@ def _shrink_inactive(m, most):
     m.counts[COUNTERS + Counter.PGSCAN_ANON] += scanned
     if scanned == 0:
         return np.int64(0)
-    usage = m.state[Cell.USAGE]
+    pages = m.state[Cell.CHARGED_PAGES]
     written = _written(m)
     m.state[Cell.RECLAIMING] = 1
     for index in range(taken):
         folio = m.state[COLLECTED + index]
         if np.int64(m.links[folio]["locked"]) == m.state[Cell.CALL]:
+            push(m, folio, np.int64(KEPT))
             continue
         users = _look(m, folio)
         flags = link_flags(m, folio)
@@ -215,6 +231,7 @@ def _shrink_inactive(m, most):
                 _activate(m, folio)
             else:
                 m.links[folio]["flags"] = flags | LINK_REFERENCED
+            push(m, folio, np.int64(KEPT))
             continue
         wait_for_writeback(m, folio)
         _evict(m, folio)
@@ -225,9 +242,8 @@ def _shrink_inactive(m, most):
             interrupt_others(m)
     end_requests(m)
     m.state[Cell.RECLAIMING] = 0
-    for index in range(taken):
-        _return(m, m.state[COLLECTED + index])
-    reclaimed = usage - m.state[Cell.USAGE]
+    _return_kept(m)
+    reclaimed = pages - m.state[Cell.CHARGED_PAGES]
     m.counts[COUNTERS + Counter.PGSTEAL_ANON] += reclaimed
     note_cost(m, _WRITE_COST * (_written(m) - written) + scanned - reclaimed)
     return reclaimed
@@ -241,7 +257,8 @@ def _shrink_active(m, most):
         folio = m.state[COLLECTED + index]
         _look(m, folio)
         m.links[folio]["flags"] = (link_flags(m, folio) & ~LINK_ACTIVE) | LINK_WORKINGSET
-        push(m, folio, np.int64(INACTIVE))
+        push(m, folio, np.int64(KEPT))
+    _return_kept(m)
     m.counts[COUNTERS + Counter.PGDEACTIVATE] += pages
 
 
@@ -319,17 +336,17 @@ def _reclaim(m, pages):
 @inner_kernel
 def _charge(m, pages):
     flush_in_time(m)
-    batch = max(np.int64(_CHARGE_BATCH), pages)
+    batch = max(np.int64(CHARGE_BATCH), pages)
     retries = _RETRIES
     drained = False
     while True:
-        if pages <= _CHARGE_BATCH and m.state[Cell.STOCK] >= pages:
+        if pages <= CHARGE_BATCH and m.state[Cell.STOCK] >= pages:
             m.state[Cell.STOCK] -= pages
             return True
         if m.state[Cell.USAGE] + batch <= m.state[Cell.LIMIT]:
             m.state[Cell.USAGE] += batch
             m.state[Cell.STOCK] += batch - pages
-            if m.state[Cell.STOCK] > _CHARGE_BATCH:
+            if m.state[Cell.STOCK] > CHARGE_BATCH:
                 m.state[Cell.USAGE] -= m.state[Cell.STOCK]
                 m.state[Cell.STOCK] = 0
             return True

@@ -142,7 +142,7 @@ def split_folio(m, folio):
     for part in range(pages):
         piece = new_folio(m, np.int64(0), first + part)
         if is_limited(m):
-            replace(m, folio, piece)
+            replace(m, folio, piece, part == 0)
         if dirty:
             set_flag(m, piece, np.int64(FOLIO_DIRTY))
         if lazyfree:

@@ -83,8 +83,8 @@ def request(m, folio, slot, write):
     Adjacent slots share a request until somebody waits, or the call ends. Allocates: no.
     """
     if not has_model(m):
-        m.done[folio] = _AT_ONCE
         if write == 1:
+            m.done[folio] = _AT_ONCE
             _note_written(m, folio)
         return
     count = m.state[Cell.PENDING_FOLIOS]

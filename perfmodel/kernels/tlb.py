@@ -13,7 +13,7 @@ from perfmodel.kernels.clock import charge
 from perfmodel.kernels.data_caches import column, set_begin
 from perfmodel.kernels.layout import MOST_PROCESSES, Cell, cpu_cell
 from perfmodel.kernels.recency import FREE, find
-from perfmodel.kernels.translation import look_up
+from perfmodel.kernels.translation import forget, look_up
 from perfmodel.kernels.translation_layout import (
     ARRAY,
     CHOICES,
@@ -24,7 +24,6 @@ from perfmodel.kernels.translation_layout import (
     NUMBER_SHIFT,
     OFFSET,
     ORDER,
-    ORDER_MASK,
     PATH_COLUMNS,
     SETS,
     SPACE_MASK,
@@ -58,13 +57,22 @@ def flush(m):
 def forget_everything(m):
     """Flush all TLBs in one go: what they hold is of a generation that nobody asks for again.
 
-    It stays there until it is the oldest of its set, as free ways would.
+    It stays there until it is the oldest of its set, as free ways would. A tree does not know what
+    is oldest, so that its ways have to be free.
     """
     m.state[Cell.TLB_GENERATION] += 1
-    if m.state[Cell.TLB_GENERATION] == _GENERATIONS:
+    if m.state[Cell.TLB_GENERATION] == _GENERATIONS or _has_tree(m):
         m.state[Cell.TLB_GENERATION] = 0
         flush(m)
     _forget_last(m)
+
+
+@inline_kernel
+def _has_tree(m):
+    last = np.int64(0)
+    for array in range(MOST_TLBS):
+        last = max(last, column(m.tlb_arrays, array * COLUMNS, TREE))
+    return last > 0
 
 
 @inline_kernel
@@ -156,31 +164,11 @@ def forget_huge(m, process, span):
 def forget_pages(m, process, span):
     """Invalidate every translation of one 2 MiB range's pages, on all CPUs."""
     _forget_last(m)
+    space = _space_of(m, process)
+    first_page = span * PAGES_PER_PMD
+    last_page = first_page + PAGES_PER_PMD - 1
+    orders = np.int64(_ORDER_OF_A_LEAF)
     for cpu in range(m.tlb.shape[0]):
+        entries = m.tlb[cpu]
         for array in range(MOST_TLBS):
-            _forget_in_array(m, cpu, array * COLUMNS, _space_of(m, process), span)
-
-
-@inner_kernel
-def _forget_in_array(m, cpu, row, space, span):
-    ways = column(m.tlb_arrays, row, WAYS)
-    keeps_order = column(m.tlb_arrays, row, TREE) == 0
-    for index in range(column(m.tlb_arrays, row, SETS)):
-        first = column(m.tlb_arrays, row, OFFSET) + index * column(m.tlb_arrays, row, STRIDE)
-        kept = first
-        for entry in range(first, first + ways):
-            tag = m.tlb[cpu, entry]
-            order = tag & ORDER_MASK
-            page = tag >> NUMBER_SHIFT << order
-            goes = (
-                tag >= 0
-                and (tag >> SPACE_SHIFT) & SPACE_MASK == space
-                and order < _ORDER_OF_A_LEAF
-                and page // PAGES_PER_PMD == span
-            )
-            if goes:
-                m.tlb[cpu, entry] = FREE
-            elif keeps_order:
-                m.tlb[cpu, entry] = FREE
-                m.tlb[cpu, kept] = tag
-                kept += 1
+            forget(m.tlb_arrays, entries, array, space, first_page, last_page, orders)

@@ -24,6 +24,7 @@ from perfmodel.kernels.translation_layout import (
     LINES_PER_PAGE_SHIFT,
     LINES_SHIFT,
     MOST_LEVELS,
+    MOST_PAGES,
     MOST_TLBS,
     N_KINDS,
     NUMBER_SHIFT,
@@ -187,32 +188,47 @@ def run(mmu, addresses, stores, spaces):
         access(mmu, addresses[np.uint64(index)], store, space)
 
 
+@inline_kernel
+def forget(arrays, entries, array, space, first_page, last_page, orders):
+    """Drop one space's entries of an array that have an order below and touch pages first to last.
+
+    Allocates: no. Mutates: entries.
+    """
+    row = array * COLUMNS
+    ways = column(arrays, row, WAYS)
+    keeps_order = column(arrays, row, TREE) == 0
+    for index in range(column(arrays, row, SETS)):
+        first = column(arrays, row, OFFSET) + index * column(arrays, row, STRIDE)
+        kept = first
+        for entry in range(first, first + ways):
+            tag = entries[entry]
+            order = tag & ORDER_MASK
+            begin = tag >> NUMBER_SHIFT << order
+            if (
+                tag >= 0
+                and (tag >> SPACE_SHIFT & SPACE_MASK) == space
+                and order < orders
+                and begin <= last_page
+                and first_page < begin + (1 << order)
+            ):
+                entries[entry] = FREE
+            elif keeps_order:
+                entries[entry] = FREE
+                entries[kept] = tag
+                kept += 1
+
+
 @kernel
 def invalidate(mmu, first_page, last_page, space):
     """Drop one space's translations that touch pages first to last, and its walk-cache entries.
 
     Allocates: no. Mutates: mmu.entries.
     """
+    orders = np.int64(ORDER_MASK)
     for array in range(GUEST_WALK_CACHES + MOST_LEVELS + 1):
-        row = array * COLUMNS
-        ways = column(mmu.arrays, row, WAYS)
-        keeps_order = column(mmu.arrays, row, TREE) == 0
-        for index in range(column(mmu.arrays, row, SETS)):
-            first = column(mmu.arrays, row, OFFSET) + index * column(mmu.arrays, row, STRIDE)
-            kept = first
-            for entry in range(first, first + ways):
-                tag = mmu.entries[entry]
-                order = tag & ORDER_MASK
-                begin = tag >> NUMBER_SHIFT << order
-                goes = tag >= 0 and (tag >> SPACE_SHIFT & SPACE_MASK) == space
-                if goes and array < MOST_TLBS:
-                    goes = begin <= last_page and first_page < begin + (1 << order)
-                if goes:
-                    mmu.entries[entry] = FREE
-                elif keeps_order:
-                    mmu.entries[entry] = FREE
-                    mmu.entries[kept] = tag
-                    kept += 1
+        if array == MOST_TLBS:
+            first_page, last_page = np.int64(0), np.int64(MOST_PAGES)
+        forget(mmu.arrays, mmu.entries, array, space, first_page, last_page, orders)
 
 
 @kernel

@@ -47,6 +47,7 @@ from perfmodel.kernels.translation_layout import (
     PAGE_SHIFT,
     PATH_COLUMNS,
     PLAIN,
+    PLAIN_COLUMNS,
     READ,
     REGION_SHIFT,
     SETS,
@@ -63,6 +64,7 @@ from perfmodel.kernels.translation_layout import (
 )
 from perfmodel.kernels.walk import walk
 
+LEVEL_PATHS = 2 * N_KINDS
 LANES = 8  # of a block of translations
 
 # Places of a plain level's arrays: set 0, the array, the last way.
@@ -77,34 +79,9 @@ PLAIN_HALVES = 1  # 1 where two arrays share the size, else 0
 PLAIN_MASK = 2
 PLAIN_PLACE = 3
 PLAIN_OTHER = 4  # from the first array's place to the second's
-PLAIN_COLUMNS = 8
 
 AHEAD = 24  # references
 SETS_AT_HAND = 256  # that the host's first cache surely holds
-
-
-@inline_kernel
-def _list(mmu, addresses, stores, spaces, begin, end, every_store, every_space):
-    """List the accesses of a batch but for those that repeat the one before. How many."""
-    scratch, kinds = mmu.scratch, mmu.kinds
-    first_region, regions = mmu.parameters["first_region"], mmu.parameters["regions"]
-    listed = np.int64(0)
-    old = np.int64(-1)
-    for index in range(begin, end):
-        address = addresses[np.uint64(index)]
-        store = np.int64(stores[np.uint64(index & every_store)])
-        space = np.int64(spaces[np.uint64(index & every_space)])
-        key = address >> PAGE_SHIFT << NUMBER_SHIFT | space << SPACE_SHIFT | store
-        if key == old:
-            continue
-        old = key
-        region = (address >> REGION_SHIFT) - first_region + space * regions
-        kind = np.int64(kinds[np.uint64(region)])
-        scratch[np.uint64(INDICES + listed)] = index - begin
-        scratch[np.uint64(KEYS + listed)] = key + kind + (N_KINDS - 1) * store
-        listed += 1
-    scratch[np.uint64(INDICES + listed)] = end - begin
-    return listed
 
 
 @inline_kernel
@@ -115,12 +92,15 @@ def _place(paths, row):
 
 
 @inline_kernel
-def _make_plain(paths, scratch, level):
-    """Describe the paths of a level in short. Whether that can be done.
+def _make_plain(paths, scratch, level, stores):
+    """Describe the paths in short that these accesses take through a level. Whether that works.
 
     It can where one or two alike arrays hold a size, and each set is one LRU block.
     """
-    for path in range(level * 2 * N_KINDS, (level + 1) * 2 * N_KINDS):
+    # Loads may be plain where stores are not.
+    first = np.int64(stores[0] * N_KINDS if stores.size == 1 else 0)
+    end = np.int64(first + N_KINDS if stores.size == 1 else LEVEL_PATHS)
+    for path in range(level * LEVEL_PATHS + first, level * LEVEL_PATHS + end):
         way = path * PATH_COLUMNS
         row = way + CHOICES
         held = column(paths, way, HELD)
@@ -140,63 +120,90 @@ def _make_plain(paths, scratch, level):
 
 
 @inline_kernel
-def _look_up_plain(mmu, level, listed, repeats):
-    """Look up what is listed in a plain level; what misses stays in the list. How many."""
-    scratch, counts, entries = mmu.scratch, mmu.counts, mmu.entries
-    kept = np.int64(0)
-    for turn in range(listed):
-        index = scratch[np.uint64(INDICES + turn)]
-        key = scratch[np.uint64(KEYS + turn)]
-        row = PLAIN + ((key & ORDER_MASK) + level * 2 * N_KINDS) * PLAIN_COLUMNS
-        order = scratch[np.uint64(row + PLAIN_ORDER)]
-        number = key >> NUMBER_SHIFT >> order
-        tag = number << NUMBER_SHIFT | key & SPACE_MASK << SPACE_SHIFT | order
-        place = scratch[np.uint64(row + PLAIN_PLACE)]
-        if level == 0:
-            number &= scratch[np.uint64(row + PLAIN_MASK)]
-        else:
-            halves = scratch[np.uint64(row + PLAIN_HALVES)]
-            place += scratch[np.uint64(row + PLAIN_OTHER)] * (number & halves)
-            number = number >> halves & scratch[np.uint64(row + PLAIN_MASK)]
-        first = (place >> FIRST_SHIFT) + number * LANES
-        hit = use_block(entries, first, np.int64(1) << (place & WAY_MASK), tag)
-        hits = np.int64(hit)
-        if repeats:
-            hits += scratch[np.uint64(INDICES + turn + 1)] - index - 1
-        counts[np.uint64(TLB_HITS + (place >> ARRAY_SHIFT & ARRAY_MASK))] += hits
-        scratch[np.uint64(INDICES + kept)] = index
-        scratch[np.uint64(KEYS + kept)] = key
-        kept += np.int64(not hit)
-    return kept
+def _look_up(mmu, level, plain, path, page, space):
+    """Use a translation in one level. The array that may hold it, and if it was there."""
+    if plain == 0:
+        path += level * LEVEL_PATHS
+        return look_up(mmu.arrays, mmu.paths, mmu.entries, path, page, space)
+    scratch = mmu.scratch
+    row = PLAIN + (path + level * LEVEL_PATHS) * PLAIN_COLUMNS
+    order = scratch[np.uint64(row + PLAIN_ORDER)]
+    halves = scratch[np.uint64(row + PLAIN_HALVES)]
+    number = page >> order
+    tag = number << NUMBER_SHIFT | space << SPACE_SHIFT | order
+    place = scratch[np.uint64(row + PLAIN_PLACE)]
+    place += scratch[np.uint64(row + PLAIN_OTHER)] * (number & halves)
+    index = number >> halves & scratch[np.uint64(row + PLAIN_MASK)]
+    first = (place >> FIRST_SHIFT) + index * LANES
+    hit = use_block(mmu.entries, first, np.int64(1) << (place & WAY_MASK), tag)
+    return place >> ARRAY_SHIFT & ARRAY_MASK, hit
 
 
 @inline_kernel
-def _look_up_any(mmu, level, listed, repeats):
-    """The same for every kind of array, and slower."""
+def _list(mmu, alike, addresses, stores, spaces, begin, end):
+    """List a batch's accesses but for those that repeat the one before. How many.
+
+    `alike` says that all are of one kind and space.
+    """
+    scratch, kinds = mmu.scratch, mmu.kinds
+    first_region, regions = mmu.parameters["first_region"], mmu.parameters["regions"]
+    every_store = np.int64(-1 if stores.size > 1 else 0)
+    every_space = np.int64(-1 if spaces.size > 1 else 0)
+    store, space = np.int64(stores[0]), np.int64(spaces[0])
+    listed = np.int64(0)
+    old = np.int64(-1)
+    for index in range(begin, end):
+        address = addresses[np.uint64(index)]
+        if alike == 0:
+            store = np.int64(stores[np.uint64(index & every_store)])
+            space = np.int64(spaces[np.uint64(index & every_space)])
+        key = address >> PAGE_SHIFT << NUMBER_SHIFT | space << SPACE_SHIFT | store
+        if key == old:
+            continue
+        old = key
+        region = (address >> REGION_SHIFT) - first_region + space * regions
+        kind = np.int64(kinds[np.uint64(region)])
+        scratch[np.uint64(INDICES + listed)] = index - begin
+        scratch[np.uint64(KEYS + listed)] = key + kind + (N_KINDS - 1) * store
+        listed += 1
+    scratch[np.uint64(INDICES + listed)] = end - begin
+    return listed
+
+
+@inline_kernel
+def _through_tlbs(mmu, level, plain, listed):
+    """Look up what is listed in one level; what misses stays in the list. How many."""
     scratch, counts = mmu.scratch, mmu.counts
-    kept = np.int64(0)
+    missed = np.int64(0)
     for turn in range(listed):
         index = scratch[np.uint64(INDICES + turn)]
         key = scratch[np.uint64(KEYS + turn)]
-        path = (key & ORDER_MASK) + level * 2 * N_KINDS
-        page, space = key >> NUMBER_SHIFT, key >> SPACE_SHIFT & SPACE_MASK
-        array, hit = look_up(mmu.arrays, mmu.paths, mmu.entries, path, page, space)
+        page, space, path = key >> NUMBER_SHIFT, key >> SPACE_SHIFT & SPACE_MASK, key & ORDER_MASK
+        array, hit = _look_up(mmu, level, plain, path, page, space)
         hits = np.int64(hit)
-        if repeats:
+        if level == 0:
+            # Nothing moves when an access repeats the one before.
             hits += scratch[np.uint64(INDICES + turn + 1)] - index - 1
         counts[np.uint64(TLB_HITS + array)] += hits
-        scratch[np.uint64(INDICES + kept)] = index
-        scratch[np.uint64(KEYS + kept)] = key
-        kept += np.int64(not hit)
-    return kept
+        scratch[np.uint64(INDICES + missed)] = index
+        scratch[np.uint64(KEYS + missed)] = key
+        missed += np.int64(not hit)
+    return missed
 
 
 @inline_kernel
-def _through_tlbs(mmu, level, plain, listed, repeats):
-    """Look up what is listed in one level; what misses stays in the list. How many."""
-    if plain:
-        return _look_up_plain(mmu, level, listed, repeats)
-    return _look_up_any(mmu, level, listed, repeats)
+def _translate(mmu, plain1, plain2, addresses, stores, spaces, begin, end):
+    """Look a batch up in the TLBs; list what has to be walked. How many."""
+    no, yes = np.int64(0), np.int64(1)
+    if stores.size == 1 and spaces.size == 1:
+        listed = _list(mmu, yes, addresses, stores, spaces, begin, end)
+    else:
+        listed = _list(mmu, no, addresses, stores, spaces, begin, end)
+    missed = _through_tlbs(mmu, no, yes, listed) if plain1 else _through_tlbs(mmu, no, no, listed)
+    mmu.counts[Count.STLB_LOOKUPS] += missed
+    if plain2:
+        return _through_tlbs(mmu, yes, yes, missed)
+    return _through_tlbs(mmu, yes, no, missed)
 
 
 @inline_kernel
@@ -210,11 +217,7 @@ def _references(mmu, addresses, spaces, begin, end, walked, every_space):
     for turn in range(walked):
         index = scratch[np.uint64(INDICES + turn)]
         key = scratch[np.uint64(KEYS + turn)]
-        path, page, space = (
-            key & ORDER_MASK,
-            key >> NUMBER_SHIFT,
-            key >> SPACE_SHIFT & SPACE_MASK,
-        )
+        page, space, path = key >> NUMBER_SHIFT, key >> SPACE_SHIFT & SPACE_MASK, key & ORDER_MASK
         kind = path - N_KINDS if path >= N_KINDS else path
         mmu.counts[np.uint64(WALKS + kind)] += 1
         first = STREAM + index + read
@@ -245,24 +248,30 @@ def _references(mmu, addresses, spaces, begin, end, walked, every_space):
 
 
 @inline_kernel
-def _count(scratch, counts, end, cache, times):
-    """Enter all references in the list, `times` each, under one place where they may end."""
+def _classes(scratch, end):
+    """How many references to data, to tables and of the host are in the list."""
     tables, hosts = np.int64(0), np.int64(0)
     for position in range(STREAM, end):
         word = scratch[np.uint64(position)]
         tables += word & TABLE
         hosts += word & HOST
     hosts //= HOST
-    counts[np.uint64(REFERENCES + 4 * DATA + cache)] += times * (end - STREAM - tables - hosts)
-    counts[np.uint64(REFERENCES + 4 * TABLE + cache)] += times * tables
-    counts[np.uint64(REFERENCES + 4 * HOST + cache)] += times * hosts
+    return end - STREAM - tables - hosts, tables, hosts
+
+
+@inline_kernel
+def _enter(counts, where, begun, missed):
+    """Count the references that ended somewhere: those that began there and did not miss."""
+    counts[np.uint64(REFERENCES + 4 * DATA + where)] += begun[0] - missed[0]
+    counts[np.uint64(REFERENCES + 4 * TABLE + where)] += begun[1] - missed[1]
+    counts[np.uint64(REFERENCES + 4 * HOST + where)] += begun[2] - missed[2]
 
 
 @inline_kernel
 def _set_begin(line, sets, even):
     """Where the set of a line lies; there are `odd` times a power of two sets."""
     offset, stride, mask, shift, odd, reciprocal, bits = sets
-    if even:
+    if even > 0:
         return offset + (line & mask) * stride
     upper = line >> shift
     upper -= (upper * reciprocal >> bits) * odd
@@ -288,7 +297,7 @@ def _refer_to_all(mmu, end, sets, ways, even, ahead, block):
             continue  # a hit, and nothing moves
         old_line = line
         first = _set_begin(line, sets, even)
-        if block:
+        if block > 0:
             hit = use_block(lines, first, last, np.uint32(line >> shift))
         else:
             hit = use_lru(lines, first, ways, np.uint32(line >> shift))
@@ -320,14 +329,14 @@ def _through_cache(mmu, cache, end):
         reciprocal,
         bits,
     )
-    far = count > SETS_AT_HAND
+    no, yes, ahead = np.int64(0), np.int64(1), np.int64(AHEAD)
     if not block:
-        return _refer_to_all(mmu, end, sets, ways, False, AHEAD, False)
+        return _refer_to_all(mmu, end, sets, ways, no, ahead, no)
     if odd > 1:
-        return _refer_to_all(mmu, end, sets, ways, False, AHEAD, True)
-    if far:
-        return _refer_to_all(mmu, end, sets, ways, True, AHEAD, True)
-    return _refer_to_all(mmu, end, sets, ways, True, 0, True)
+        return _refer_to_all(mmu, end, sets, ways, no, ahead, yes)
+    if count > SETS_AT_HAND:
+        return _refer_to_all(mmu, end, sets, ways, yes, ahead, yes)
+    return _refer_to_all(mmu, end, sets, ways, yes, no, yes)
 
 
 @inline_kernel
@@ -347,28 +356,24 @@ def run_batches(mmu, addresses, stores, spaces):
 
     Allocates: no. Mutates: mmu.entries, mmu.lines, mmu.counts, mmu.clock, mmu.scratch.
     """
-    every_store = np.int64(-1 if stores.size > 1 else 0)
     every_space = np.int64(-1 if spaces.size > 1 else 0)
     counts = mmu.counts
     before = _picoseconds(mmu)
-    plain1, plain2 = _make_plain(mmu.paths, mmu.scratch, 0), _make_plain(mmu.paths, mmu.scratch, 1)
+    plain1 = _make_plain(mmu.paths, mmu.scratch, np.int64(0), stores)
+    plain2 = _make_plain(mmu.paths, mmu.scratch, np.int64(1), stores)
+    nothing = (np.int64(0), np.int64(0), np.int64(0))
     for begin in range(0, addresses.size, BATCH):
         end = min(begin + BATCH, addresses.size)
-        listed = _list(mmu, addresses, stores, spaces, begin, end, every_store, every_space)
-        missed = _through_tlbs(mmu, 0, plain1, listed, True)
-        counts[Count.STLB_LOOKUPS] += missed
-        walked = _through_tlbs(mmu, 1, plain2, missed, False)
+        walked = _translate(mmu, plain1, plain2, addresses, stores, spaces, begin, end)
         last = _references(mmu, addresses, spaces, begin, end, walked, every_space)
         counts[Count.ACCESSES] += end - begin
-        _count(mmu.scratch, counts, last, 0, 1)
+        begun = _classes(mmu.scratch, last)
         for cache in range(MOST_CACHES):
             if has_cache(mmu.arrays, cache):
                 last = _through_cache(mmu, cache, last)
-                following = cache + 1
-                if following < MOST_CACHES and not has_cache(mmu.arrays, following):
-                    following = np.int64(DRAM)
-                # All stand under one place until they miss it.
-                _count(mmu.scratch, counts, last, cache, -1)
-                _count(mmu.scratch, counts, last, following, 1)
+                missed = _classes(mmu.scratch, last)
+                _enter(counts, cache, begun, missed)
+                begun = missed
+        _enter(counts, np.int64(DRAM), begun, nothing)
     mmu.clock[COMPLETED] += _picoseconds(mmu) - before
     mmu.clock[LATEST] = mmu.clock[COMPLETED]

@@ -16,6 +16,7 @@ MOST_TLBS = 8
 MOST_LEVELS = 5
 MOST_CACHES = 3
 MOST_WALKERS = 64
+MOST_PAGES = 1 << 45
 PAGE_SHIFT = 12
 REGION_SHIFT = 21
 LINE_SHIFT = 6
@@ -128,8 +129,11 @@ PARAMETERS = np.dtype(
 
 # Scratch space of `run`, which takes so many accesses at a time, and of `access`.
 BATCH = 1024
-PLAIN = 0  # 8 numbers for each path
-KEYS = PLAIN + 4 * N_KINDS * 8  # of what is looked up or walked: tags with a path for the order
+PLAIN = 0  # what is known of each path, in short
+PLAIN_COLUMNS = 8
+KEYS = (
+    PLAIN + 4 * N_KINDS * PLAIN_COLUMNS
+)  # of what is looked up or walked: tags with a path for the order
 INDICES = KEYS + BATCH  # of their accesses in the batch, and one behind
 READ = INDICES + BATCH + 8  # references of each access, its own not counted
 STREAM = READ + BATCH  # references in their order

@@ -19,7 +19,7 @@ from perfmodel.constants import (
     PteKind,
     RegionState,
 )
-from perfmodel.errors import CapabilityError
+from perfmodel.errors import CapabilityError, OutOfMemoryError, Problem
 from perfmodel.kernels import layout
 from perfmodel.kernels.device_layout import Device
 from perfmodel.kernels.layout import Cell
@@ -136,6 +136,17 @@ def run_one_step(memory: layout.Memory, step: Step) -> None:
         memory.state[Cell.READY] = first + count
 
 
+def out_of_memory() -> OutOfMemoryError:
+    """What a scenario ends with whose memory cgroup has nothing left to reclaim."""
+    return OutOfMemoryError(
+        Problem(
+            "the kernel would kill the process: nothing can be reclaimed in its memory cgroup. "
+            "Choose a larger memory_limit, or smaller folios",
+            key="settings.memory_limit",
+        )
+    )
+
+
 class SimulatedMemory:
     """The state of one simulated run.
 
@@ -175,6 +186,8 @@ class SimulatedMemory:
         m = self._memory
         m.counts[:] = 0
         run_one_step(m, step)
+        if m.state[Cell.OUT_OF_MEMORY]:
+            raise out_of_memory()
         if m.state[Cell.EXHAUSTED]:
             raise CapabilityError("the memory of this run is too small for what it splits")
         counters = abi.name_counters(abi.counters_of(m.counts))
@@ -237,7 +250,7 @@ class _Snapshot:
                     Cell.SLOT_READAHEAD_WINDOW,
                 )
             ),
-        }
+        } | self._pressure(slots)
 
     def _cell(self, process: int, field: int) -> int:
         return int(self._m.state[Cell.PROCESS + process * layout.PROCESS_CELLS + field])
@@ -335,6 +348,60 @@ class _Snapshot:
             bool(flags & layout.FOLIO_PARTIALLY_MAPPED),
         )
 
+    def _pressure(self, slots: dict[int, tuple[Any, ...]]) -> dict[str, Any]:
+        """LRU lists, oldest first, and the memory cgroup; nothing without a limit."""
+        m, state = self._m, self._m.state
+        if not state[Cell.LIMIT]:
+            return {}
+        places = {"inactive": layout.INACTIVE, "active": layout.ACTIVE, "batch": layout.BATCH}
+        shadows = {}
+        for slot in slots:
+            record = m.clusters[slot // PAGES_PER_PMD]
+            detailed = record["flags"] & layout.CLUSTER_DETAILED
+            shadow = int(m.shadows[slot] if detailed else m.cluster_shadows[slot // PAGES_PER_PMD])
+            if shadow:
+                shadows[slot] = (shadow - 1 >> 1, bool(shadow - 1 & 1))
+        return {
+            "lru": {name: self._folios_in(place) for name, place in places.items()},
+            "lru_flags": [_lru_flags(int(m.links[folio]["flags"])) for folio in self._ids],
+            "charged": self._cells(Cell.USAGE, Cell.STOCK),
+            "nonresident_age": int(state[Cell.NONRESIDENT_AGE]),
+            "anon_cost": int(state[Cell.ANON_COST]),
+            "activated": self._cells(Cell.ACTIVATED, Cell.SNAPSHOT),
+            "statistics": self._cells(
+                Cell.FLUSHED_INACTIVE, Cell.FLUSHED_ACTIVE, Cell.FLUSHED_ACTIVATED
+            ),
+            "shadows": shadows,
+            "young": [
+                self._young(process * int(state[Cell.RANGES]) + span)
+                for process in range(int(state[Cell.PROCESSES]))
+                if self._cell(process, layout.ALIVE)
+                for span in range(int(state[Cell.RANGES]))
+            ],
+        }
+
+    def _cells(self, *cells: Cell) -> tuple[int, ...]:
+        return tuple(int(self._m.state[cell]) for cell in cells)
+
+    def _folios_in(self, place: int) -> list[int]:
+        found = []
+        folio = int(self._m.state[layout.LRU_TAILS + place])
+        while folio >= 0:
+            found.append(self._ids[folio])
+            folio = int(self._m.links[folio]["previous"])
+        return found
+
+    def _young(self, number: int) -> list[bool]:
+        """Of each present entry of a range, whether reclaim would find it used."""
+        pmd = self._m.pmds[number]
+        if pmd["kind"] == RegionState.PMD_MAPPED:
+            return [bool(pmd["translated"] & layout.YOUNG_LEAF)]
+        if pmd["kind"] != RegionState.PTE_TABLE:
+            return []
+        words = self._m.rows[pmd["value"]]
+        present = words[words & layout.KIND_MASK == PteKind.PRESENT]
+        return [bool(word) for word in present & layout.YOUNG]
+
     def _list(self, which: int) -> list[int]:
         found = []
         cluster = int(self._m.state[Cell.HEADS + which])
@@ -353,6 +420,14 @@ class _Snapshot:
             "full": self._list(layout.LIST_FULL),
             "next": [int(state[Cell.HINTS + order]) for order in range(PMD_ORDER + 1)],
         }
+
+
+def _lru_flags(flags: int) -> tuple[bool, bool, bool]:
+    return (
+        bool(flags & layout.LINK_ACTIVE),
+        bool(flags & layout.LINK_REFERENCED),
+        bool(flags & layout.LINK_WORKINGSET),
+    )
 
 
 def _flags(word: int) -> tuple[bool, bool, bool, bool, bool]:

@@ -23,12 +23,12 @@ from perfmodel.constants import (
     Mapping,
     Wait,
 )
-from perfmodel.errors import CapabilityError, InputError, OutOfMemoryError, Problem
+from perfmodel.errors import CapabilityError, InputError, Problem
 from perfmodel.host import available_memory_bytes
 from perfmodel.kernels import layout
 from perfmodel.kernels.layout import Cell
 from perfmodel.models.devices import pack
-from perfmodel.models.memory import fresh_memory, run_one_step
+from perfmodel.models.memory import fresh_memory, out_of_memory, run_one_step
 from perfmodel.models.prices import draw_prices
 from perfmodel.results.provenance import provenance
 from perfmodel.results.result import Result, StepResult
@@ -161,13 +161,7 @@ def count_events(
     with ThreadPoolExecutor(_runs_at_once(len(seeds))) as pool:
         endings |= set(pool.map(run, range(1, len(seeds))))
     if Ending.OUT_OF_MEMORY in endings:
-        raise OutOfMemoryError(
-            Problem(
-                "the kernel would kill the process: nothing can be reclaimed in its memory cgroup. "
-                "Choose a larger memory_limit, or smaller folios",
-                key="settings.memory_limit",
-            )
-        )
+        raise out_of_memory()
     if Ending.TOO_SMALL in endings:
         raise CapabilityError(_too_large(scenario, "and splitting it takes more than half"))
     return Runs(counts, elapsed, mapping)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from perfmodel.models.devices import LoadPoint
 from perfmodel.plot.style import new_figure
@@ -26,6 +26,9 @@ def _axes(ax: Axes, label: str) -> None:
     ax.set_xscale("log", base=2 if label == "queue depth" else 10)
     ax.set_yscale("log")
     for axis in (ax.xaxis, ax.yaxis):
+        if axis is ax.yaxis or label != "queue depth":
+            # A range may lie within one power of ten.
+            axis.set_major_locator(LogLocator(10, subs=(1.0, 2.0, 5.0), numticks=20))
         axis.set_major_formatter(FuncFormatter(_short))
         axis.set_minor_locator(NullLocator())
     ax.grid(axis="y", color=_GRID, linewidth=0.8)

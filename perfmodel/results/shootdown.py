@@ -9,9 +9,8 @@ from typing import Any
 import attrs
 import numpy as np
 
-from perfmodel.errors import InputError, Problem
 from perfmodel.results.chase import positive_times
-from perfmodel.results.store import write_new
+from perfmodel.results.store import read_versioned, write_new
 from perfmodel.specs import io
 from perfmodel.specs.quantity import text, tuple_of
 
@@ -230,10 +229,5 @@ def load_shootdowns(path: Path) -> ShootdownMeasurement:
     InputError
         If the file is damaged or something else.
     """
-    document = io.read_json(path)
-    if not isinstance(document, dict) or document.get("format") != FORMAT:
-        raise InputError(Problem(f"is no file of {FORMAT}", file=str(path)))
-    if document.get("version") != VERSION:
-        message = f"must be {VERSION}; another perfmodel wrote this file"
-        raise InputError(Problem(message, file=str(path), key="version"))
+    document = read_versioned(path, FORMAT, VERSION)
     return io.structure(_File, document, str(path)).measurement

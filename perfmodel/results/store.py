@@ -47,6 +47,23 @@ def write_new(document: Any, path: Path) -> None:
         raise InputError(Problem(f"cannot be written: {error.strerror}", file=str(path))) from None
 
 
+def read_versioned(path: Path, format_name: str, version: int) -> dict[str, Any]:
+    """Read a document of one format and version.
+
+    Raises
+    ------
+    InputError
+        If the file is damaged or something else.
+    """
+    document = io.read_json(path)
+    if not isinstance(document, dict) or document.get("format") != format_name:
+        raise InputError(Problem(f"is no file of {format_name}", file=str(path)))
+    if document.get("version") != version:
+        message = f"must be {version}; another perfmodel wrote this file"
+        raise InputError(Problem(message, file=str(path), key="version"))
+    return document
+
+
 def save_measurements(results: list[Result], path: Path) -> None:
     """Write results of one run to a file; an existing one is not overwritten."""
     document = {
@@ -65,12 +82,7 @@ def load_measurements(path: Path) -> list[Result]:
     InputError
         If the file is damaged, truncated or something else.
     """
-    document = io.read_json(path)
-    if not isinstance(document, dict) or document.get("format") != FORMAT:
-        raise InputError(Problem(f"is no file of {FORMAT}", file=str(path)))
-    if document.get("version") != VERSION:
-        message = f"must be {VERSION}; another perfmodel wrote this file"
-        raise InputError(Problem(message, file=str(path), key="version"))
+    document = read_versioned(path, FORMAT, VERSION)
     results = list(io.structure(_Measurements, document, str(path)).results)
     for index, result in enumerate(results):
         for step in result.steps:

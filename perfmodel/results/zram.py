@@ -8,8 +8,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from perfmodel.errors import InputError, Problem
-from perfmodel.results.store import write_new
+from perfmodel.results.store import read_versioned, write_new
 from perfmodel.specs import io
 from perfmodel.specs.quantity import text, tuple_of
 
@@ -112,10 +111,5 @@ def load_zram(path: Path) -> ZramMeasurement:
     InputError
         If the file is damaged or something else.
     """
-    document = io.read_json(path)
-    if not isinstance(document, dict) or document.get("format") != FORMAT:
-        raise InputError(Problem(f"is no file of {FORMAT}", file=str(path)))
-    if document.get("version") != VERSION:
-        message = f"must be {VERSION}; another perfmodel wrote this file"
-        raise InputError(Problem(message, file=str(path), key="version"))
+    document = read_versioned(path, FORMAT, VERSION)
     return io.structure(_File, document, str(path)).measurement

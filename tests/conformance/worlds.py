@@ -14,9 +14,9 @@ from perfmodel.specs.catalog import load_machine, load_policy
 from perfmodel.specs.device import DeviceKind
 from perfmodel.specs.policy import Policy
 from perfmodel.specs.scenario import Scenario
-from perfmodel.specs.step import Step
 from tests.hardware import described
 from tests.oracles.mechanism import Mechanism
+from tests.property.helpers import fields_of
 
 IMPLEMENTATIONS = ("engine", "oracle")
 MACHINE = load_machine("amd-zen3")
@@ -74,11 +74,6 @@ def _oracle(scenario: Scenario, policy: Policy, kind: DeviceKind) -> Mechanism:
     )
 
 
-def _plain(step: Step) -> dict[str, Any]:
-    said = attrs.asdict(step)
-    return said | {"action": step.action.value, "racing": step.racing.value}
-
-
 def run(
     scenario: Scenario,
     kind: DeviceKind = DeviceKind.ZRAM,
@@ -93,7 +88,9 @@ def run(
         memory = _oracle(scenario, policy, kind)
     did, after = {}, {}
     for step in scenario.steps:
-        counts = memory.step(step if implementation == "engine" else _plain(step))
+        counts = memory.step(
+            step if implementation == "engine" else fields_of(step, scenario.region.pages)
+        )
         did[step.name] = Did(
             counters=dict(counts.counters),
             events=dict(counts.events),

@@ -8,14 +8,15 @@ from typing import Any
 import attrs
 
 from perfmodel import abi
-from perfmodel.constants import Event, Mapping
+from perfmodel.constants import PAGE_BYTES, Event, Mapping
 from perfmodel.models.simulated import count_events
 from perfmodel.specs.device import DeviceKind
 from perfmodel.specs.machine import Machine
 from perfmodel.specs.policy import Policy
 from perfmodel.specs.quantity import Quantity
 from perfmodel.specs.scenario import Scenario
-from perfmodel.specs.step import Step
+from perfmodel.specs.step import Step, StepAction
+from perfmodel.traces.generator import trace_of
 from tests.hardware import described
 from tests.oracles.mechanism import Mechanism
 from tests.oracles.murmur import WORD, uniform
@@ -61,7 +62,8 @@ def run_engine(story: Story) -> tuple[list[Counts], dict[str, int]]:
 def run_oracle(story: Story) -> tuple[list[Counts], dict[str, int]]:
     """As `run_engine`, from the definition."""
     oracle = oracle_of(story)
-    steps = [counts_of(oracle.step(fields_of(step))) for step in story.scenario.steps]
+    pages = story.scenario.region.pages
+    steps = [counts_of(oracle.step(fields_of(step, pages))) for step in story.scenario.steps]
     return steps, oracle.mapping()
 
 
@@ -91,12 +93,18 @@ def oracle_of(story: Story) -> Mechanism:
         order9_fails=drawn(max(policy.order9_failure, settings.order9_failure), 0),
         charge_fails=drawn(settings.charge_failure, 1000),
         tlbs=described(story.machine.translation),
+        memory_limit=(settings.memory_limit_bytes or 0) // PAGE_BYTES,
+        backing=str(scenario.region.backing),
     )
 
 
-def fields_of(step: Step) -> dict[str, Any]:
-    """A step as the oracle takes it."""
+def fields_of(step: Step, pages: int) -> dict[str, Any]:
+    """A step as the oracle takes it, for a region of so many pages."""
     fields = attrs.asdict(step)
+    for name in ("workload", "accesses", "rounds", "exponent", "scattered", "seed"):
+        del fields[name]
+    if step.action is StepAction.ACCESS:
+        fields["trace"] = tuple(trace_of(step, pages).all_pages().tolist())
     return fields | {"action": str(step.action), "racing": str(step.racing)}
 
 
@@ -118,7 +126,8 @@ def report(story: Story, done: int, lines: list[str]) -> str:
     scenario, policy = story.scenario, story.policy
     return "\n".join(
         [
-            f"{scenario.region.count} x 2 MiB of {scenario.region.content}, {story.device}, "
+            f"{scenario.region.count} x 2 MiB of {scenario.region.content}, "
+            f"{scenario.region.backing}, {story.device}, "
             f"{policy.swap_entry}, swap-in order {policy.swapin_order}"
             f"{', lazy deposit' * policy.lazy_page_table_deposit}"
             f"{', batched unmap' * policy.batched_unmap}, seed {story.seed}",

@@ -115,7 +115,7 @@ def with_little_memory() -> dict[str, list[int]]:
     from perfmodel.constants import N_MAPPING, PMD_BYTES
     from perfmodel.kernels.layout import N_COUNTS, SPARE_FOLIOS, SPARE_ROWS
     from perfmodel.models.memory import fresh_memory
-    from perfmodel.models.simulated import run_steps
+    from perfmodel.models.simulated import Ending, run_steps
     from perfmodel.specs.catalog import load_machine, load_policy, load_scenario
     from perfmodel.specs.device import DeviceKind
     from perfmodel.specs.scenario import SwapSpace
@@ -127,15 +127,15 @@ def with_little_memory() -> dict[str, list[int]]:
         mapping = np.zeros(N_MAPPING, dtype=np.int64)
         elapsed = np.zeros(len(steps), dtype=np.int64)
         memory = fresh_memory(record, sizes, machine.translation)
-        fits = run_steps(memory, steps, counts, elapsed, mapping)
-        return fits, counts, mapping
+        ending = run_steps(memory, steps, counts, elapsed, mapping)
+        return ending is Ending.COMPLETE, counts, mapping
 
     found = {}
     for name in _simulated():
         scenario = load_scenario(name)
         region = attrs.evolve(scenario.region, size_bytes=8 * PMD_BYTES)
         scenario = attrs.evolve(scenario, region=region, swap=SwapSpace())
-        steps = abi.pack_steps(scenario.steps)
+        steps = scenario.steps
         for kind, entry in ((DeviceKind.ZRAM, "pmd"), (DeviceKind.DISK, "mthp-64k")):
             policy = load_policy(entry)
             record = abi.pack_parameters(scenario, policy, kind, range(1))[0]

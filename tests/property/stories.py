@@ -16,9 +16,17 @@ from perfmodel.constants import PAGES_PER_PMD, PMD_BYTES
 from perfmodel.specs.device import DeviceKind
 from perfmodel.specs.machine import Machine
 from perfmodel.specs.policy import Policy
-from perfmodel.specs.scenario import PageContent, Region, Scenario, Settings, SwapSpace, Zswap
-from perfmodel.specs.step import Racing, Step, StepAction
-from perfmodel.specs.translation import Tlb
+from perfmodel.specs.scenario import (
+    Backing,
+    PageContent,
+    Region,
+    Scenario,
+    Settings,
+    SwapSpace,
+    Zswap,
+)
+from perfmodel.specs.step import Racing, Step, StepAction, Workload
+from perfmodel.specs.translation import Replacement, Tlb
 from tests.property.helpers import Story
 from tests.strategies import published_machine, tlb_arrays, with_tlbs
 
@@ -28,8 +36,15 @@ WHOLE = (0, PAGES_PER_PMD)
 MOST_PROCESSES = 4
 FILL = Step("fill", StepAction.FILL)
 
-# The engine knows no access steps yet.
+# Accesses are one page after the other, which a touch is, too; limited stories have them.
 ACTIONS = tuple(a for a in StepAction if a not in (StepAction.FILL, StepAction.ACCESS))
+LIMITED_ACTIONS = (
+    *(StepAction.ACCESS, StepAction.TOUCH) * 3,
+    *(StepAction.PAGEOUT, StepAction.WILLNEED) * 2,
+    *(StepAction.COLLAPSE, StepAction.KHUGEPAGED, StepAction.RECLAIM),
+    *(StepAction.MINCORE, StepAction.PAGEMAP, StepAction.SMAPS),
+)
+LEAST_LIMIT = 8 << 20
 PARTS = (
     *((0, 256), (256, 256), (0, 1), (511, 1), (16, 16), (3, 7), (0, 511), (1, 511), (64, 320)),
     *((first, length) for first in (5, 100, 333) for length in (1, 64, 179)),
@@ -68,6 +83,72 @@ def tell(pick: Pick, most_steps: int) -> Story:
     for number in range(pick(range(1, most_steps + 1))):
         scenario = _with_a_step_more(pick, palette, scenario, f"s{number}")
     return Story(scenario, policy, device, machine, seed)
+
+
+def tell_limited(pick: Pick, most_steps: int) -> Story:
+    """One story of a region that is mostly larger than what its memory cgroup may have."""
+    swap = pick(("large", "large", "large", "fragmented", "small"))
+    regions = pick((6, 5, 7, 8))
+    scenario = Scenario(
+        "told",
+        "told",
+        Region(
+            regions * PMD_BYTES,
+            pick((PageContent.HALF_RANDOM, PageContent.HALF_RANDOM, *PageContent)),
+            pick(tuple(Backing)),
+        ),
+        (FILL,),
+        swap=SwapSpace()
+        if swap == "large"
+        else SwapSpace(pick((3, 4, 5, 8)))
+        if swap == "small"
+        else SwapSpace(pick((9, 12)), pick((0, 2, 4)), pick((1, 256, 500))),
+        settings=Settings(
+            page_cluster=pick((3, 0, 1, 5)),
+            vma_readahead=pick((True, False)),
+            zswap=pick((Zswap.NEVER, Zswap.NEVER, Zswap.NEVER, Zswap.ON, Zswap.OFF)),
+            order9_failure=pick((0.0, 0.0, 0.5)),
+            charge_failure=pick((0.0, 0.0, 0.5)),
+            memory_limit_bytes=LEAST_LIMIT + pick((0, 4096, 1371 * 4096)),
+        ),
+    )
+    policy = Policy(
+        "told",
+        "none",
+        pick(("pte", "pmd")),
+        swapin_order=pick((0, 0, 2, 4, 6, 8)),
+        lazy_page_table_deposit=pick((False, False, True)),
+        batched_unmap=pick((False, True)),
+    )
+    device = pick((*(DeviceKind.ZRAM, DeviceKind.DISK) * 3, DeviceKind.SWAP_FILE))
+    machine, seed = _machine(pick), pick(range(8))
+    for number in range(pick(range(1, most_steps + 1))):
+        step = _limited_step(pick, f"s{number}", scenario)
+        scenario = attrs.evolve(scenario, steps=(*scenario.steps, step))
+    return Story(scenario, policy, device, machine, seed)
+
+
+def _limited_step(pick: Pick, name: str, scenario: Scenario) -> Step:
+    action = pick(LIMITED_ACTIONS)
+    fields: dict[str, Any] = {}
+    if action is StepAction.ACCESS:
+        workload = pick(tuple(Workload))
+        fields |= {
+            "workload": workload,
+            "accesses": pick((500, 1, 100, 2000, 4000)),
+            "seed": pick(range(3)),
+            "write": pick((False, True)),
+        }
+        if workload is Workload.ZIPF:
+            fields |= {"exponent": pick((0.9, 1.2)), "scattered": pick((True, False))}
+    elif action.takes_part:
+        fields["first_page"], fields["page_count"] = pick((WHOLE, WHOLE, *PARTS))
+    if action is StepAction.TOUCH:
+        fields["pages_per_2mib"] = pick((16, 1, 2, 3, 100, 512))
+        fields["write"] = pick((False, True))
+    elif action is StepAction.PAGEOUT and scenario.settings.zswap is Zswap.ON:
+        fields["refuse_write"] = pick((False, True))
+    return Step(name, action, **fields)
 
 
 @attrs.frozen
@@ -110,7 +191,9 @@ def _machine(pick: Pick) -> Machine:
     def level(number: int, sets: Sequence[int], ways: Sequence[int]) -> tuple[Tlb, ...]:
         shared = pick((False, True))
         sizes = [(pick(sets), pick(ways)) for _ in range(1 if shared else 2)]
-        return tlb_arrays(number, shared, sizes)
+        replacement = pick((Replacement.LRU, Replacement.LRU, Replacement.TREE_PLRU))
+        arrays = tlb_arrays(number, shared, sizes)
+        return tuple(attrs.evolve(array, replacement=replacement) for array in arrays)
 
     tlbs = (*level(1, (1, 2, 3), (1, 2, 4)), *level(2, (1, 5, 9, 64), (1, 4)))
     return with_tlbs(published_machine, tlbs)
@@ -151,6 +234,11 @@ def _any_step(pick: Pick, palette: Palette, scenario: Scenario, name: str) -> St
     elif action is StepAction.PAGEOUT and scenario.settings.zswap is Zswap.ON:
         fields["refuse_write"] = pick((False, True))
     return Step(name, action, **fields)
+
+
+@st.composite
+def limited_stories(draw: st.DrawFn, most_steps: int = 5) -> Story:
+    return tell_limited(lambda options: draw(st.sampled_from(options)), most_steps)
 
 
 @st.composite

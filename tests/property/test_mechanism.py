@@ -7,10 +7,12 @@ import random
 import pytest
 from hypothesis import given, settings
 
+from perfmodel.errors import InputError
 from perfmodel.models.memory import SimulatedMemory
+from tests.oracles.mechanism import OutOfMemoryError
 from tests.property.differences import describe
 from tests.property.helpers import Story, counts_of, fields_of, oracle_of, report
-from tests.property.stories import stories, tell
+from tests.property.stories import limited_stories, stories, tell, tell_limited
 
 
 def engine_of(story: Story) -> SimulatedMemory:
@@ -22,8 +24,18 @@ def engine_of(story: Story) -> SimulatedMemory:
 def compare(story: Story) -> None:
     """Do the steps of a story twice, and fail at the first one that ends differently."""
     oracle, engine = oracle_of(story), engine_of(story)
+    pages = story.scenario.region.pages
     for done, step in enumerate(story.scenario.steps, 1):
-        expected, found = counts_of(oracle.step(fields_of(step))), counts_of(engine.step(step))
+        try:
+            expected = counts_of(oracle.step(fields_of(step, pages)))
+        except OutOfMemoryError:
+            with pytest.raises(InputError, match="would kill the process"):
+                engine.step(step)
+            return
+        try:
+            found = counts_of(engine.step(step))
+        except InputError as error:
+            pytest.fail(report(story, done, [str(error)]), pytrace=False)
         oracle.check()
         lines = (
             describe(expected, found)
@@ -47,12 +59,23 @@ def test_engine_equals_oracle_in_long_stories(seed):
         compare(tell(generator.choice, 30))
 
 
+@settings(max_examples=25)
+@given(limited_stories())
+def test_engine_equals_oracle_under_a_limit(story):
+    compare(story)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_engine_equals_oracle_in_long_stories_under_a_limit(seed):
+    compare(tell_limited(random.Random(seed).choice, 12))
+
+
 @settings(max_examples=100)
 @given(stories())
 def test_the_oracle_keeps_its_invariants(story):
     oracle = oracle_of(story)
     for step in story.scenario.steps:
-        counts = oracle.step(fields_of(step))
+        counts = oracle.step(fields_of(step, story.scenario.region.pages))
         oracle.check()
         events, counters = counts.events, counts.counters
         # Nothing is counted but what happened, and everything that happened once.

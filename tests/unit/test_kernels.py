@@ -17,6 +17,7 @@ from perfmodel.constants import (
 from perfmodel.kernels import _jit, layout
 from perfmodel.kernels.engine import describe_mapping
 from perfmodel.kernels.touch import reference_loop, touch_pages, write_pages, write_regions
+from perfmodel.models.device_packing import plain_device
 from perfmodel.models.simulated import count_events
 from perfmodel.specs.catalog import load_machine, load_policy, load_scenario
 from perfmodel.specs.device import DeviceKind
@@ -47,6 +48,13 @@ def memory_of(states):
         clusters=np.zeros(1, dtype=layout.CLUSTER),
         rows=np.zeros((1, PAGES_PER_PMD), dtype=np.int64),
         state=state,
+        device=plain_device(1.0),
+        done=np.zeros(1, dtype=np.int64),
+        written=np.zeros(1, dtype=np.int64),
+        links=np.zeros(1, dtype=layout.LINK),
+        shadows=np.zeros(PAGES_PER_PMD, dtype=np.int64),
+        cluster_shadows=np.zeros(1, dtype=np.int64),
+        trace=np.zeros((1, 1), dtype=np.int64),
         prices=np.zeros(N_PRICES, dtype=np.int64),
         counts=np.zeros(layout.N_COUNTS, dtype=np.int64),
         locks=np.zeros((1, 1), dtype=np.int64),
@@ -230,8 +238,10 @@ def test_the_bounds_checks_were_on(checked_leg):
 
 # Each is part of its callers: for rows of both widths, or with a constant of theirs.
 INLINED_WITH_CONSTANTS = (
+    "clock.charge",
     "data_caches.column",
     "recency.find",
+    "recency.use_block",
     "recency.use_lru",
     "stacks._add",
     "translation.refer",

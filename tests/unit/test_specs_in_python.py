@@ -254,11 +254,9 @@ def test_pages_of_a_touch(step, pages):
 
 
 SYSTEM = {"reclaim", "swapoff", "khugepaged", "split-folios", "memory-failure", "zswap-writeback"}
-WITHOUT_PART = {"fill", "collapse", "remap", "move", "pagemap", "smaps", "fork", "exit"} | {
-    "clear-soft-dirty",
-    "reclaim",
-    "swapoff",
-    "khugepaged",
+WITHOUT_PART = {
+    *("access", "fill", "collapse", "remap", "move", "pagemap", "smaps", "fork", "exit"),
+    *("clear-soft-dirty", "reclaim", "swapoff", "khugepaged"),
 }
 
 

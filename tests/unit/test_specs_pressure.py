@@ -5,7 +5,7 @@ from pathlib import Path
 import attrs
 import pytest
 
-from perfmodel.errors import CapabilityError, InputError
+from perfmodel.errors import InputError
 from perfmodel.measure.cgroup import MemoryCgroup, limited_beside
 from perfmodel.measure.undo import checked
 from perfmodel.models.simulated import simulate
@@ -58,12 +58,19 @@ def test_wrong_tables(part: str, key: str, value: object, message: str) -> None:
         structure(Scenario, table, "test")
 
 
-def test_a_limit_is_not_simulated_yet() -> None:
-    with pytest.raises(CapabilityError, match=r"memory_limit, which is not simulated yet"):
-        simulate("thrash-cyclic-1.2", "amd-zen3")
-    limitless = attrs.evolve(load_scenario("thrash-cyclic-1.2"), settings=Settings())
-    with pytest.raises(CapabilityError, match=r"action access, which is not simulated yet"):
-        simulate(limitless, "amd-zen3")
+def test_a_cycle_over_more_than_the_limit_misses_every_time() -> None:
+    scenario = load_scenario("thrash-base-cyclic-1.2")
+    last = simulate(scenario, "amd-zen3").steps[-1].counters
+    accesses = scenario.steps[-1].number_of_accesses(scenario.region.pages)
+    assert last["pgmajfault"] == last["workingset_refault_anon"] == accesses
+    limitless = attrs.evolve(scenario, settings=Settings())
+    assert simulate(limitless, "amd-zen3").steps[-1].counters["pgmajfault"] == 0
+
+
+def test_the_kernel_kills_what_cannot_be_reclaimed() -> None:
+    # Everything becomes active between two flushes of the statistics: docs/pressure.md, 10.5.
+    with pytest.raises(InputError, match=r"settings.memory_limit: the kernel would kill"):
+        simulate("thrash-zipf-2.0", "amd-zen3", entry="mthp-64k")
 
 
 def test_accesses_are_rounds_over_the_region_or_as_many_as_are_said() -> None:

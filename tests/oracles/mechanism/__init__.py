@@ -22,10 +22,10 @@ from tests.oracles.mechanism import (
     system,
 )
 from tests.oracles.mechanism.memory import PAGES
-from tests.oracles.mechanism.pressure import Pressure
+from tests.oracles.mechanism.pressure import OutOfMemoryError, Pressure
 from tests.oracles.mechanism.world import Call, Counts, Rules, World
 
-__all__ = ["Call", "Counts", "Mechanism", "Rules"]
+__all__ = ["Call", "Counts", "Mechanism", "OutOfMemoryError", "Rules"]
 
 PAGE_BYTES = 4096
 

@@ -201,7 +201,8 @@ def split_swap_entry(world: World, memory: Range, reason: str) -> None:
 def finish_split(world: World, memory: Range) -> None:
     world.hold("pmd", PAGES)
     if world.rules.lazy_deposit:
-        world.allocate_table()
+        # In the middle of something: the limit has to wait.
+        world.allocate_table(by_force=True)
 
 
 def split_folio(world: World, folio: Folio) -> list[Folio]:

@@ -134,6 +134,7 @@ def goes_on(memory: Range, j: int) -> bool:
 
 
 def will_need(world: World, process: Process, memory: Range, start: int, stop: int) -> bool:
+    world.unlock_all()
     if memory.table is None:
         if memory.pmd.kind != "S":
             return False

@@ -42,8 +42,7 @@ def visit_ranges(world: World, process: Process, is_chosen: Callable[[Range], bo
             continue
         visit_table(world, start, stop)
         if may_collapse(process, memory) and is_chosen(memory):
-            collapse(world, process, memory)
-            collapsed = True
+            collapsed |= collapse(world, process, memory)
     if collapsed:
         world.event("TLB_FLUSH")
 
@@ -75,19 +74,21 @@ def is_worth_it(world: World, process: Process, memory: Range) -> bool:
     return present >= (LEAST_PRESENT_WITH_SWAP if swapped else 1)
 
 
-def collapse(world: World, process: Process, memory: Range) -> None:
+def collapse(world: World, process: Process, memory: Range) -> bool:
+    """Whether it came to that: the memory cgroup may be against it."""
     world.counter("thp_collapse_alloc")
     world.event("COLLAPSE_RANGE")
     world.event("THP_ALLOCATION")
     if not world.charge(PAGES):
-        return
+        return False
     for j in range(PAGES):
         if memory.entries[j].kind == "S":
+            world.unlock_all()
             swap_in(world, process, memory, j, write=False, is_fault=False)
     if any(entry.kind == "S" for entry in memory.entries):
         # What was read first has been reclaimed for what was read last.
         world.uncharge(PAGES)
-        return
+        return False
     copied = sum(entry.kind == "P" for entry in memory.entries)
     world.event("COPY_PAGE", copied)
     world.event("CLEAR_PAGE", PAGES - copied)
@@ -100,8 +101,11 @@ def collapse(world: World, process: Process, memory: Range) -> None:
     memory.drop_table()
     huge = world.new_folio(HUGE, process.region_page(memory, 0))
     world.admit(huge)
+    if world.rules.lazy_deposit:
+        world.forget_table()
     huge.mappings.add((process.number, WHOLE))
     memory.pmd.set_own(huge, WHOLE, dirty=True, writable=memory.protection[0] == WRITABLE)
     world.event("MAP_PMD")
     world.hold("pmd", 1)
     world.translations.forget(process.number, memory.number)
+    return True

@@ -98,6 +98,7 @@ class Pressure:
         self.isolated: list[Folio] = []
         # What an asynchronous device was given; it is done with it by the next isolation.
         self.written: list[Folio] = []
+        self.reclaiming = False
         # Being read, or about to be mapped, by the fault that is under way.
         self.locked: set[Folio] = set()
         self.age = 0
@@ -157,9 +158,14 @@ class Pressure:
         self.usage -= self.stock
         self.stock = 0
 
-    def charge_table(self) -> None:
-        self.charge(1)
+    def charge_table(self, *, by_force: bool) -> None:
         self.tables += 1
+        if not by_force:
+            self.charge(1)
+        elif self.stock:
+            self.stock -= 1
+        else:
+            self.usage += 1
 
     def forget_table(self) -> None:
         self.refill(1)
@@ -174,9 +180,15 @@ class Pressure:
             self.empty_batch()
 
     def empty_batch(self) -> None:
-        for folio in self.batch:
+        self.add_to_lists(self.batch)
+
+    def add_to_lists(self, folios: list[Folio]) -> None:
+        """To the heads of the lists, in the order given; nobody has them afterwards."""
+        for folio in folios:
             self.list_of(folio).add(folio)
-        self.batch.clear()
+        if folios:
+            self.world.hold("lru", len(folios))
+        folios.clear()
 
     def list_of(self, folio: Folio) -> LruList:
         return self.active if folio.active else self.inactive
@@ -191,7 +203,12 @@ class Pressure:
                 folios.remove(folio)
 
     def split(self, folio: Folio, parts: list[Folio]) -> None:
-        """Parts take the place of what they were split from."""
+        """Parts take the place of what they were split from.
+
+        The kernel's order: what was the folio is its first page, and each further part comes next
+        to it on the newer side.
+        """
+        parts = [parts[0], *parts[:0:-1]]
         for part in parts:
             part.active, part.referenced = folio.active, folio.referenced
             part.workingset = folio.workingset
@@ -295,6 +312,9 @@ class Pressure:
             folio = lru.take()
             self.isolated.append(folio)
             taken += folio.size
+        if taken:
+            self.world.hold("lru", len(self.isolated))
+            self.world.event("SCAN_FOLIO", len(self.isolated))
         return taken
 
     def rotate_written(self) -> None:
@@ -315,21 +335,32 @@ class Pressure:
             if folio in self.locked or self.spared(folio):
                 continue
             before = self.pages_written()
-            swap_out(self.world, folio)
+            self.throw_out(folio)
             written += self.pages_written() - before
         reclaimed = scanned - size(self.isolated)
-        self.written += [folio for folio in self.isolated if folio.cached and not folio.mappings]
         self.put_back()
         self.world.counter("pgsteal_anon", reclaimed)
         self.note_cost(IO_COST * written + scanned - reclaimed)
         return reclaimed
 
+    def throw_out(self, folio: Folio) -> None:
+        """Swap an isolated folio out; what finds no slot becomes active."""
+        before = self.isolated.index(folio)
+        behind = len(self.isolated) - before - 1
+        self.reclaiming = True
+        swap_out(self.world, folio)
+        self.reclaiming = False
+        for left in self.isolated[before : len(self.isolated) - behind]:
+            if not left.cached:
+                self.activate(left)
+
+    def activate(self, folio: Folio) -> None:
+        folio.active = True
+        self.world.counter("pgactivate", folio.size)
+
     def put_back(self) -> None:
-        for folio in self.isolated:
-            self.list_of(folio).add(folio)
-            if folio.active:
-                self.age += folio.size
-        self.isolated.clear()
+        self.age += size([folio for folio in self.isolated if folio.active])
+        self.add_to_lists(self.isolated)
 
     def spared(self, folio: Folio) -> bool:
         """Whether a folio has been used since it was last looked at."""
@@ -338,8 +369,7 @@ class Pressure:
         if not users:
             return False
         if referenced or users > 1:
-            folio.active = True
-            self.world.counter("pgactivate", folio.size)
+            self.activate(folio)
         return True
 
     def shrink_active(self, pages: int) -> None:
@@ -378,7 +408,8 @@ class Pressure:
     def check(self) -> None:
         world = self.world
         charged = sum(folio.size for folio in world.folios) + self.tables
-        assert self.usage <= self.limit, "more is charged than may be"
+        if not world.rules.lazy_deposit:
+            assert self.usage <= self.limit, "more is charged than may be"
         assert self.usage - self.stock >= charged, "something is not charged"
         where = [*self.inactive, *self.active, *self.batch]
         assert len(where) == len(set(where)), "a folio is on two lists"

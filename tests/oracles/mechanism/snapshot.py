@@ -27,6 +27,33 @@ def take(world: World) -> dict[str, Any]:
         },
         "clusters": of_clusters(world.device),
         "slot_readahead": world.slot_memory,
+    } | of_pressure(world, names)
+
+
+def of_pressure(world: World, names: dict[Folio, int]) -> dict[str, Any]:
+    """What there is of LRU lists and of the memory cgroup; nothing without a limit."""
+    pressure = world.pressure
+    if pressure is None:
+        return {}
+    lists = {"inactive": pressure.inactive, "active": pressure.active, "batch": pressure.batch}
+    return {
+        "lru": {name: [names[folio] for folio in folios] for name, folios in lists.items()},
+        "lru_flags": [(folio.active, folio.referenced, folio.workingset) for folio in names],
+        "charged": (pressure.usage, pressure.stock),
+        "nonresident_age": pressure.age,
+        "anon_cost": pressure.cost,
+        "activated": (pressure.activated, pressure.snapshot),
+        "statistics": (pressure.old.inactive, pressure.old.active, pressure.old.activated),
+        "shadows": {
+            number: (slot.shadow.age, slot.shadow.workingset)
+            for number, slot in world.device.slots.items()
+            if slot.shadow is not None
+        },
+        "young": [
+            [entry.young for entry in memory.table or [memory.pmd] if entry.kind == "P"]
+            for process in world.living()
+            for memory in process.ranges
+        ],
     }
 
 

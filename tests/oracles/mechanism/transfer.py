@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from tests.oracles.mechanism.blocks import (
     allocate,
     bury,
@@ -78,6 +80,7 @@ def try_huge_read(world: World, process: Process, memory: Range) -> Folio | str:
     folio = world.new_folio(HUGE, process.region_page(memory, 0))
     enter_cache(world, folio, slot)
     world.admit(folio, shadow)
+    world.lock(folio)
     world.hold("cluster", folio.size)
     read(world, folio, slot)
     return folio
@@ -96,6 +99,7 @@ def why_no_huge_read(world: World, process: Process, memory: Range) -> str | Non
         world.per_order("swpin_fallback_charge", HUGE)
         return "charge_refused"
     if any(slot.zswap for slot in slots):
+        world.uncharge(len(slots))
         world.event("SWAPIN_FOLIO")
         world.event("SWAPIN_LARGE_FOLIO")
         world.event("SWAPIN_PAGE", len(slots))
@@ -143,8 +147,11 @@ def read_ahead(world: World, process: Process, memory: Range, j: int) -> Folio:
     return result
 
 
-def window_by_address(world: World, process: Process, memory: Range, j: int) -> list[int]:
-    """Slots that the window names."""
+def window_by_address(world: World, process: Process, memory: Range, j: int) -> Iterable[int]:
+    """Slots that the window names, each as it is when it is asked for.
+
+    What is reclaimed to make room for the first of them may be among those that follow.
+    """
     most = 2**world.rules.page_cluster
     alone = [memory.entries[j].slot]
     if most == 1:
@@ -162,10 +169,10 @@ def window_by_address(world: World, process: Process, memory: Range, j: int) -> 
         start = j - (pages - 1) // 2
     first, end = memory.vma(j)
     around = range(max(start, first), min(start + pages, end))
-    return [memory.entries[k].slot for k in around if memory.entries[k].kind == "S"]
+    return (memory.entries[k].slot for k in around if memory.entries[k].kind == "S")
 
 
-def window_by_slot(world: World, slot: int) -> list[int]:
+def window_by_slot(world: World, slot: int) -> Iterable[int]:
     most = 2**world.rules.page_cluster
     if most == 1:
         return [slot]
@@ -177,7 +184,7 @@ def window_by_slot(world: World, slot: int) -> list[int]:
     start = slot - slot % pages
     block = range(max(start, 1), min(start + pages, world.device.end))
     slots = world.device.slots
-    return [number for number in block if number in slots and slots[number].count > 0]
+    return (number for number in block if number in slots and slots[number].count > 0)
 
 
 # Writing
@@ -217,6 +224,8 @@ def write(world: World, folio: Folio) -> None:
     folio.dirty = False
     if done:
         take_from_cache(world, folio)
+    elif world.pressure is not None:
+        world.pressure.written.append(folio)
 
 
 def unmap_for_swap(world: World, folio: Folio) -> None:
@@ -247,7 +256,7 @@ def unmap_for_swap(world: World, folio: Folio) -> None:
             world.event("UNMAP_PTE", len(entries))
             for _ in entries:
                 world.hold("cluster", 1)
-        world.translations.forget(process_number, number)
+        world.forget_swapped(process_number, number)
 
 
 def set_pmd_swap_entry(world: World, process: Process, memory: Range, folio: Folio) -> None:
@@ -260,7 +269,7 @@ def set_pmd_swap_entry(world: World, process: Process, memory: Range, folio: Fol
     world.event("SET_PMD_SWAP_ENTRY")
     world.hold("pmd", 1)
     world.counter("thp_swpout_pmd")
-    world.translations.forget(process.number, memory.number)
+    world.forget_swapped(process.number, memory.number)
 
 
 # Swap-out

@@ -119,6 +119,10 @@ class Translations:
             self.used.remove((process, number))
             self.mmu.invalidate_range(number * PAGES, PAGES, process)
 
+    def forget_everything(self) -> None:
+        self.used.clear()
+        self.mmu.invalidate_all()
+
     def access(self, process: int, number: int, j: int, size: str, write: bool) -> str:
         self.used.add((process, number))
         page = number * PAGES + j
@@ -192,10 +196,22 @@ class World:
         self.folios.add(folio)
         return folio
 
-    def allocate_table(self) -> None:
+    def allocate_table(self, *, by_force: bool = False) -> None:
         self.event("PAGE_TABLE_ALLOCATION")
         if self.pressure is not None:
-            self.pressure.charge_table()
+            self.pressure.charge_table(by_force=by_force)
+
+    def forget_table(self) -> None:
+        """A page table is freed."""
+        if self.pressure is not None:
+            self.pressure.forget_table()
+
+    def forget_swapped(self, process: int, number: int) -> None:
+        """A range's entries have become swap entries; reclaim flushes all of the TLBs for that."""
+        if self.pressure is not None and self.pressure.reclaiming:
+            self.translations.forget_everything()
+        else:
+            self.translations.forget(process, number)
 
     def charge(self, pages: int) -> bool:
         """Whether the memory cgroup lets so many pages be had, whatever it has to give up."""
