@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
@@ -19,24 +22,27 @@ _COLOURS = "BrBG_r"
 _MOST = 5.0
 _BAND = "#000000"
 _KILLED = "#999999"
+_Edges = npt.NDArray[np.float64]
 
 
-def _edges(values: tuple[float, ...]) -> np.ndarray:
+def _edges(values: tuple[float, ...]) -> _Edges:
     """Borders of columns or rows around values, half-way on a logarithmic scale."""
-    logs = np.log2(np.asarray(values, dtype=float))
+    logs: _Edges = np.log2(np.asarray(values, dtype=float))
     if logs.size == 1:
         return np.exp2([logs[0] - 0.5, logs[0] + 0.5])
     middles = (logs[1:] + logs[:-1]) / 2
     first, last = 2 * logs[0] - middles[0], 2 * logs[-1] - middles[-1]
-    return np.exp2(np.concatenate(([first], middles, [last])))
+    edges: _Edges = np.exp2(np.concatenate(([first], middles, [last])))
+    return edges
 
 
-def cost_ratio_map(study: ThrashStudy, rival: str, ax: Axes) -> object:
+def cost_ratio_map(study: ThrashStudy, rival: str, ax: Axes) -> QuadMesh:
     """Cost under `pmd` over that under a rival, with the crossing line and its band.
 
     Returns
     -------
-    The coloured mesh, for a colour bar.
+    QuadMesh
+        What is coloured, for a colour bar.
     """
     levels = np.full((len(study.sizes), len(study.pages)), np.nan)
     dead = []
@@ -80,7 +86,9 @@ def _crossing_line(crossings: list[Crossing], right: float, ax: Axes) -> None:
     ax.plot(pages, sizes, color=_BAND, marker="o", markersize=4, linewidth=1.8)
 
 
-def _axes(study: ThrashStudy, columns: np.ndarray, rows: np.ndarray, ax: Axes) -> None:
+def _axes(
+    study: ThrashStudy, columns: npt.NDArray[np.float64], rows: npt.NDArray[np.float64], ax: Axes
+) -> None:
     ax.set_xscale("log", base=2)
     ax.set_yscale("log", base=2)
     ticks = [1 << power for power in range(0, 10, 1 if len(study.pages) < 6 else 2)]
@@ -117,7 +125,7 @@ def thrash_figure(study: ThrashStudy) -> Figure:
     ticks = list(range(-int(_MOST), int(_MOST) + 1))
     bar.set_ticks(ticks, labels=[f"{2**t}" if t >= 0 else f"1/{2**-t}" for t in ticks])
     bar.set_label("cost of a touch, pmd / other entry")
-    handles: list[object] = [
+    handles: list[Artist] = [
         Line2D([], [], color=_BAND, marker="o", markersize=4, linewidth=1.8),
         Patch(facecolor=_BAND, alpha=0.22),
         Line2D([], [], color=_BAND, linestyle=":", linewidth=1.4),

@@ -8,8 +8,9 @@ from typing import Any
 import attrs
 
 from perfmodel.specs.policy import SIMULATED_ENTRIES
-from perfmodel.specs.quantity import text, tuple_of
+from perfmodel.specs.quantity import text, tuple_of, whole_number
 from perfmodel.specs.scenario import Backing, Scenario, SwapSpace
+from perfmodel.specs.step import StepAction
 
 
 class Measure(StrEnum):
@@ -40,6 +41,8 @@ class Arm:
         Instead of the experiment's.
     backing : Backing, optional
         Instead of the scenario's.
+    threads : int
+        CPUs of every access step instead of the scenario's; 0: as the scenario.
     swap : SwapSpace, optional
         Instead of the scenario's. One without room for whole folios stands for a kernel that
         splits them before it writes them.
@@ -48,6 +51,7 @@ class Arm:
     name: str = attrs.field(validator=text)
     entry: str = attrs.field(validator=_entry)
     device: str = attrs.field(default="", validator=attrs.validators.instance_of(str))
+    threads: int = whole_number(0, 64, default=0)
     backing: Backing | None = None
     swap: SwapSpace | None = None
 
@@ -58,7 +62,13 @@ class Arm:
             region = attrs.evolve(region, backing=self.backing)
         if self.swap is not None:
             swap = self.swap
-        return attrs.evolve(common, region=region, swap=swap)
+        steps = tuple(
+            attrs.evolve(step, threads=self.threads)
+            if self.threads and step.action is StepAction.ACCESS
+            else step
+            for step in common.steps
+        )
+        return attrs.evolve(common, region=region, swap=swap, steps=steps)
 
 
 @attrs.frozen(kw_only=True)
