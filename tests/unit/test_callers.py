@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
-from perfmodel.report.callers import markdown
 
 from perfmodel.constants import Fallback
+from perfmodel.report.callers import markdown
 from perfmodel.specs.callers import CALLERS, SWAPPED, RangeClass
 from perfmodel.specs.step import StepAction
 from perfmodel.studies.callers import Behaviour, behaviours

@@ -5,13 +5,13 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from perfmodel.report.notes import comparison_notes, step_notes
-from perfmodel.report.page import render
-from perfmodel.report.table import WIDTH, comparison_table, step_groups
 
 from perfmodel.cli.steps import print_result
 from perfmodel.models.simulated import simulate
 from perfmodel.plot.figures import breakdown_figure
+from perfmodel.report.notes import comparison_notes, step_notes
+from perfmodel.report.page import render
+from perfmodel.report.table import WIDTH, comparison_table, step_groups
 from perfmodel.specs.catalog import load_machine
 from perfmodel.specs.io import structure
 from perfmodel.specs.scenario import Scenario

@@ -5,10 +5,10 @@ from html.parser import HTMLParser
 
 import attrs
 import pytest
-from perfmodel.report.page import counter_rows, counter_summary, render, write_report
-from perfmodel.report.table import comparison_table, read_requests, rows, step_groups
 
 from perfmodel.errors import InputError
+from perfmodel.report.page import counter_rows, counter_summary, render, write_report
+from perfmodel.report.table import comparison_table, read_requests, rows, step_groups
 from perfmodel.studies.compare import compare
 
 COMMAND = "perfmodel compare thp-roundtrip --machine amd-zen3 --report out"
