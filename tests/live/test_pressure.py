@@ -20,9 +20,8 @@ RANDOM = [
     for backing in Backing
 ]
 MOST_DIFFERENT = 0.05
-# Steps that are compared as one.
-# The kernel flushes its statistics every two seconds, at a phase of its own, and may do so in one of
-# the many short steps of mTHPs.
+# Steps that are compared as one. The kernel flushes its statistics every two seconds, at a phase of
+# its own, and may do so in any of the many short steps of mTHPs.
 STEPS_TOGETHER = {Backing.BASE: 1, Backing.THP: 1, Backing.MTHP: 24}
 # Fewer faults than that say nothing in per cent.
 NOISE_FAULTS = 20
