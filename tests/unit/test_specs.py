@@ -163,7 +163,7 @@ def test_units_are_converted_once(tmp_path):
         ("machine", "matches.0.models", [0, False], "matches[0].models[1]", "a whole number"),
         ("machine", "devices", [], "devices", "must be a table, not a list"),
         ("device", "kind", DELETE, "kind", "is missing"),
-        ("device", "kind", "ssd", "kind", '"disk", "swap-file", "nvme", not \'ssd\''),
+        ("device", "kind", "ssd", "kind", '"swap-file", "nvme", "pmem", not \'ssd\''),
         ("device", "kind", ["zram"], "kind", 'must be one of "zram", "ram-disk"'),
         ("device", "latency", 3, "latency", "is not known here"),
         ("scenario", "region", DELETE, "region", "is missing"),
