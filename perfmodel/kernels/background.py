@@ -41,6 +41,7 @@ from perfmodel.kernels.layout import (
 )
 from perfmodel.kernels.readahead import swap_in_with_readahead
 from perfmodel.kernels.reclaim import split_folio, swap_out
+from perfmodel.kernels.requests import request
 from perfmodel.kernels.slots import (
     cached_folio,
     detail,
@@ -297,6 +298,7 @@ def zswap_writeback(m, first, end):
             m.rows[detail(m, slot // PAGES_PER_PMD), slot % PAGES_PER_PMD] &= ~SLOT_ZSWAP
             charge(m, Event.ZSWAP_LOAD_PAGE, 1)
             charge(m, Event.SWAPIN_FOLIO, 1)
+            request(m, folio, slot, np.int64(1))
             charge(m, Event.WRITE_REQUEST, 1)
             charge(m, Event.COMPRESS_PAGE, 1)
             m.counts[COUNTERS + Counter.PSWPOUT] += 1

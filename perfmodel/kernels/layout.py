@@ -179,21 +179,21 @@ class Cell(IntEnum):
     OUT_OF_MEMORY = 112
     SPLITS = 113  # of folios, ever
     FLUSH_ALL = 114  # reclaim has taken translations away
-    PENDING_FOLIOS = 117  # of a request that is being collected
-    PENDING_PAGES = 118
-    PENDING_NEXT = 119  # the slot that would go on
-    PENDING_WRITE = 120
-    LAST_SUBMISSION = 121  # picoseconds
-    REQUESTS = 122
-    WRITTEN_HEAD = 123  # of `Memory.written`
-    WRITTEN_TAIL = 124
-    CALL = 125  # number of the fault or call that runs
-    STARTED = 116  # CPUs that have begun a step and not ended it
     TLB_GENERATION = 115  # what was translated in an earlier one is forgotten
+    STARTED = 116  # CPUs that have begun a step and not ended it
+    CALL = 117  # number of the fault or call that runs
+    PENDING_FOLIOS = 118  # of a request that is being collected
+    PENDING_PAGES = 119
+    PENDING_NEXT = 120  # the slot that would go on
+    PENDING_WRITE = 121
+    LAST_SUBMISSION = 122  # picoseconds
+    REQUESTS = 123
+    WRITTEN_HEAD = 124  # of `Memory.written`
+    WRITTEN_TAIL = 125
     PROCESS = 128  # PROCESS_CELLS for each process
 
 
-# What belongs to one CPU: the cells from NOW to the hints. Those of the one that runs stand there,
+# What belongs to one CPU: the cells from NOW to WARM_FROM. Those of the one that runs stand there,
 # those of the others wait behind the processes.
 CPU_CELLS = Cell.WARM_FROM + 1 - Cell.NOW
 MOST_CPUS = 64

@@ -76,37 +76,34 @@ def pages_on(m, place):
 
 
 @inline_kernel
-def push(m, folio, place):
-    """Put a folio that is nowhere at the head of a list."""
-    head = m.state[LRU_HEADS + place]
+def _insert(m, folio, place, newer, older):
+    """Put a folio that is nowhere between two on a list; -1 stands for none."""
     link = m.links[folio]
-    link["previous"] = -1
-    link["next"] = head
+    link["previous"] = newer
+    link["next"] = older
     link["place"] = place
-    if head >= 0:
-        m.links[head]["previous"] = folio
+    if newer >= 0:
+        m.links[newer]["next"] = folio
+    else:
+        m.state[LRU_HEADS + place] = folio
+    if older >= 0:
+        m.links[older]["previous"] = folio
     else:
         m.state[LRU_TAILS + place] = folio
-    m.state[LRU_HEADS + place] = folio
     m.state[LRU_FOLIOS + place] += 1
     m.state[LRU_PAGES + place] += 1 << np.int64(m.folios[folio]["order"])
 
 
 @inline_kernel
+def push(m, folio, place):
+    """Put a folio that is nowhere at the head of a list."""
+    _insert(m, folio, place, np.int64(-1), m.state[LRU_HEADS + place])
+
+
+@inline_kernel
 def push_oldest(m, folio, place):
     """Put a folio that is nowhere at the tail of a list."""
-    tail = m.state[LRU_TAILS + place]
-    link = m.links[folio]
-    link["previous"] = tail
-    link["next"] = -1
-    link["place"] = place
-    if tail >= 0:
-        m.links[tail]["next"] = folio
-    else:
-        m.state[LRU_HEADS + place] = folio
-    m.state[LRU_TAILS + place] = folio
-    m.state[LRU_FOLIOS + place] += 1
-    m.state[LRU_PAGES + place] += 1 << np.int64(m.folios[folio]["order"])
+    _insert(m, folio, place, m.state[LRU_TAILS + place], np.int64(-1))
 
 
 @inline_kernel
@@ -182,25 +179,9 @@ def replace(m, folio, piece, is_first):
     if place == NOWHERE:
         return
     if is_first:
-        older = np.int64(m.links[folio]["next"])
-        newer = folio
+        _insert(m, piece, place, np.int64(folio), np.int64(m.links[folio]["next"]))
     else:
-        older = folio
-        newer = np.int64(m.links[folio]["previous"])
-    link = m.links[piece]
-    link["previous"] = newer
-    link["next"] = older
-    link["place"] = place
-    if newer >= 0:
-        m.links[newer]["next"] = piece
-    else:
-        m.state[LRU_HEADS + place] = piece
-    if older >= 0:
-        m.links[older]["previous"] = piece
-    else:
-        m.state[LRU_TAILS + place] = piece
-    m.state[LRU_FOLIOS + place] += 1
-    m.state[LRU_PAGES + place] += 1
+        _insert(m, piece, place, np.int64(m.links[folio]["previous"]), np.int64(folio))
 
 
 @inner_kernel

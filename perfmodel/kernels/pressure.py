@@ -225,15 +225,13 @@ def _shrink_inactive(m, most):
             continue
         users = _look(m, folio)
         flags = link_flags(m, folio)
-        m.links[folio]["flags"] = flags & ~LINK_REFERENCED
         if users > 0:
+            m.links[folio]["flags"] = flags | LINK_REFERENCED
             if flags & LINK_REFERENCED or users > 1:
-                m.links[folio]["flags"] = flags | LINK_REFERENCED
                 _activate(m, folio)
-            else:
-                m.links[folio]["flags"] = flags | LINK_REFERENCED
             push(m, folio, np.int64(KEPT))
             continue
+        m.links[folio]["flags"] = flags & ~LINK_REFERENCED
         if runs_short(m):
             # There may be no record left for what a split leaves; the run has ended.
             push(m, folio, np.int64(KEPT))
