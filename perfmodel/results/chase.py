@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import attrs
 import numpy as np
 
-from perfmodel.results.store import read_versioned, write_new
-from perfmodel.specs import io
+from perfmodel.results.store import EvidenceFormat
 from perfmodel.specs.quantity import text, tuple_of
 from perfmodel.specs.translation import PageSize
 
-FORMAT = "perfmodel-chase"
-VERSION = 1
 QUANTILES = (0.1, 0.25, 0.5)
 
 
@@ -80,26 +76,6 @@ class ChaseMeasurement:
         return sorted(chosen, key=lambda point: point.pages)
 
 
-@attrs.frozen(kw_only=True)
-class _File:
-    format: str
-    version: int
-    measurement: ChaseMeasurement
-
-
-def save_chase(measurement: ChaseMeasurement, path: Path) -> None:
-    """Write a run to a new file; an existing one is not overwritten."""
-    document = io.to_table(_File(format=FORMAT, version=VERSION, measurement=measurement))
-    write_new(document, path)
-
-
-def load_chase(path: Path) -> ChaseMeasurement:
-    """Read a run back.
-
-    Raises
-    ------
-    InputError
-        If the file is damaged or something else.
-    """
-    document = read_versioned(path, FORMAT, VERSION)
-    return io.structure(_File, document, str(path)).measurement
+_FILES = EvidenceFormat("perfmodel-chase", 1, ChaseMeasurement)
+save_chase = _FILES.save
+load_chase = _FILES.load

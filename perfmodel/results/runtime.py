@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import attrs
 import numpy as np
 
 from perfmodel.results.chase import positive_times
-from perfmodel.results.store import read_versioned, write_new
-from perfmodel.specs import io
+from perfmodel.results.store import EvidenceFormat
 from perfmodel.specs.quantity import text, tuple_of
 
-FORMAT = "perfmodel-runtime"
-VERSION = 1
 # Of the repetitions of one program under one layout.
 QUANTILE = 0.25
 
@@ -79,26 +75,6 @@ class RuntimeMeasurement:
             raise ValueError("times has a program and layout twice")
 
 
-@attrs.frozen(kw_only=True)
-class _File:
-    format: str
-    version: int
-    measurement: RuntimeMeasurement
-
-
-def save_runtimes(measurement: RuntimeMeasurement, path: Path) -> None:
-    """Write a run to a new file; an existing one is not overwritten."""
-    document = io.to_table(_File(format=FORMAT, version=VERSION, measurement=measurement))
-    write_new(document, path)
-
-
-def load_runtimes(path: Path) -> RuntimeMeasurement:
-    """Read a run back.
-
-    Raises
-    ------
-    InputError
-        If the file is damaged or something else.
-    """
-    document = read_versioned(path, FORMAT, VERSION)
-    return io.structure(_File, document, str(path)).measurement
+_FILES = EvidenceFormat("perfmodel-runtime", 1, RuntimeMeasurement)
+save_runtimes = _FILES.save
+load_runtimes = _FILES.load

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from pathlib import Path
 from typing import Any
 
 import attrs
 import numpy as np
 
 from perfmodel.results.chase import positive_times
-from perfmodel.results.store import read_versioned, write_new
-from perfmodel.specs import io
+from perfmodel.results.store import EvidenceFormat
 from perfmodel.specs.quantity import text, tuple_of
 
-FORMAT = "perfmodel-shootdown"
-VERSION = 1
 QUANTILE = 0.25
 # A repetition counts where so near to all, or so near to none, of its flushes were interrupts.
 _NEAR = 0.1
@@ -208,26 +204,6 @@ class ShootdownMeasurement:
         return found
 
 
-@attrs.frozen(kw_only=True)
-class _File:
-    format: str
-    version: int
-    measurement: ShootdownMeasurement
-
-
-def save_shootdowns(measurement: ShootdownMeasurement, path: Path) -> None:
-    """Write a run to a new file; an existing one is not overwritten."""
-    document = io.to_table(_File(format=FORMAT, version=VERSION, measurement=measurement))
-    write_new(document, path)
-
-
-def load_shootdowns(path: Path) -> ShootdownMeasurement:
-    """Read a run back.
-
-    Raises
-    ------
-    InputError
-        If the file is damaged or something else.
-    """
-    document = read_versioned(path, FORMAT, VERSION)
-    return io.structure(_File, document, str(path)).measurement
+_FILES = EvidenceFormat("perfmodel-shootdown", 1, ShootdownMeasurement)
+save_shootdowns = _FILES.save
+load_shootdowns = _FILES.load

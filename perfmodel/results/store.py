@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import attrs
 
@@ -16,6 +16,7 @@ from perfmodel.specs.scenario import Scenario
 
 FORMAT = "perfmodel-measurements"
 VERSION = 1
+M = TypeVar("M")
 
 
 @attrs.frozen
@@ -45,6 +46,52 @@ def write_new(document: Any, path: Path) -> None:
         raise InputError(Problem(message, file=str(path))) from None
     except OSError as error:
         raise InputError(Problem(f"cannot be written: {error.strerror}", file=str(path))) from None
+
+
+@attrs.frozen
+class EvidenceFormat(Generic[M]):
+    """Files of one kind of measurement: a head with format and version, and one run.
+
+    Parameters
+    ----------
+    name : str
+        The format, as it stands in the file.
+    version : int
+    kind : type
+        Spec class of a run.
+    """
+
+    name: str
+    version: int
+    kind: type[M]
+
+    def save(self, measurement: M, path: Path) -> None:
+        """Write a run to a new file; an existing one is not overwritten."""
+        document = {
+            "format": self.name,
+            "version": self.version,
+            "measurement": io.to_table(measurement),
+        }
+        write_new(document, path)
+
+    def load(self, path: Path) -> M:
+        """Read a run back.
+
+        Raises
+        ------
+        InputError
+            If the file is damaged or something else.
+        """
+        document = read_versioned(path, self.name, self.version)
+        fields = {"format": str, "version": int, "measurement": self.kind}
+        file = attrs.make_class(
+            "_File",
+            {field: attrs.field(type=kind) for field, kind in fields.items()},
+            kw_only=True,
+            frozen=True,
+        )
+        measurement: M = io.structure(file, document, str(path)).measurement
+        return measurement
 
 
 def read_versioned(path: Path, format_name: str, version: int) -> dict[str, Any]:

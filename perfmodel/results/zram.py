@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import attrs
 import numpy as np
 
-from perfmodel.results.store import read_versioned, write_new
-from perfmodel.specs import io
+from perfmodel.results.store import EvidenceFormat
 from perfmodel.specs.quantity import text, tuple_of
 
-FORMAT = "perfmodel-zram"
-VERSION = 1
 LOCATION_QUANTILE = 0.25
 
 
@@ -90,26 +86,6 @@ class ZramMeasurement:
     aging: tuple[AgingStep, ...] = attrs.field(validator=tuple_of(AgingStep))
 
 
-@attrs.frozen(kw_only=True)
-class _File:
-    format: str
-    version: int
-    measurement: ZramMeasurement
-
-
-def save_zram(measurement: ZramMeasurement, path: Path) -> None:
-    """Write a run to a new file; an existing one is not overwritten."""
-    document = io.to_table(_File(format=FORMAT, version=VERSION, measurement=measurement))
-    write_new(document, path)
-
-
-def load_zram(path: Path) -> ZramMeasurement:
-    """Read a run back.
-
-    Raises
-    ------
-    InputError
-        If the file is damaged or something else.
-    """
-    document = read_versioned(path, FORMAT, VERSION)
-    return io.structure(_File, document, str(path)).measurement
+_FILES = EvidenceFormat("perfmodel-zram", 1, ZramMeasurement)
+save_zram = _FILES.save
+load_zram = _FILES.load
