@@ -1,7 +1,6 @@
 """Under a memory limit, the engine's faults are the live kernel's: exactly, or within 5 %."""
 
 import pytest
-from _pytest.mark import ParameterSet
 
 from perfmodel.errors import CapabilityError
 from perfmodel.measure.run import measure_arms
@@ -60,17 +59,19 @@ def live_result(measured: dict[Case, Result | str], case: Case) -> Result:
     return live
 
 
-# At the end of a round the engine is exactly at the limit, and the kernel one page beyond.
+# At the end of a round the engine is exactly at the limit, and the kernel one page beyond, so that
+# it reclaims once more, and once less in the next round (docs/pressure.md, 10.2; open).
 ONE_PAGE_MORE = ("cyclic", 1.2, Backing.THP)
+RECLAIM = ("pswpout", "pgscan_anon", "pgsteal_anon")
+ONE_RECLAIM = 48
 
 
-def marked(case: Case) -> ParameterSet:
-    """A case, with what is known to be wrong about it."""
-    open_gap = pytest.mark.xfail(reason="one page more is charged: docs/pressure.md, 10.2")
-    return pytest.param(case, marks=[open_gap] if case == ONE_PAGE_MORE else [])
+def allowed(case: Case, counter: str) -> int:
+    """By how much a counter may differ: not at all but where the model is known to."""
+    return ONE_RECLAIM if case == ONE_PAGE_MORE and counter in RECLAIM else 0
 
 
-@pytest.mark.parametrize("case", [marked(case) for case in CYCLIC], ids=str)
+@pytest.mark.parametrize("case", CYCLIC, ids=str)
 def test_a_cycle_is_counted_exactly(case: Case, measured: dict[Case, Result | str]) -> None:
     live = live_result(measured, case)
     expected = expected_counters(limited(*case), ENTRIES[case[2]])
@@ -78,7 +79,7 @@ def test_a_cycle_is_counted_exactly(case: Case, measured: dict[Case, Result | st
         (step.name, name, counts[name], step.counters[name])
         for step, counts in zip(live.steps, expected, strict=True)
         for name in EXACT
-        if counts[name] != step.counters[name]
+        if abs(counts[name] - step.counters[name]) > allowed(case, name)
     ]
     assert not different, "step, counter, engine, kernel"
 
