@@ -270,6 +270,8 @@ INLINED_WITH_CONSTANTS = (
     "recency.use_lru",
     "stacks._add",
     "translation.refer",
+    "translation_batches._refer_to_all",
+    "translation_batches._through_cache",
     "walk._begin",
 )
 
