@@ -13,13 +13,12 @@ from perfmodel import abi
 from perfmodel.constants import (
     COUNTER_NAMES,
     N_EVENTS,
-    N_MAPPING,
     PICOSECONDS_PER_NANOSECOND,
     Lock,
     Mapping,
 )
 from perfmodel.errors import OutOfMemoryError
-from perfmodel.kernels.layout import COUNTERS, FALLBACKS, N_COUNTS, OBSERVED
+from perfmodel.kernels.layout import COUNTERS, FALLBACKS, OBSERVED
 from perfmodel.models.closed_form import Counted, Counter, NotClosed, mixture
 from perfmodel.models.prices import common_factors
 from perfmodel.models.simulated import chance_decides, draw_arm, engine_prices
@@ -55,8 +54,7 @@ class Calculator:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.counter = Counter()
-        self._prices_for: tuple[Any, ...] | None = None
-        self._last_prices: tuple[npt.NDArray[np.int64], Floats]
+        self._last_prices: tuple[tuple[Any, ...], npt.NDArray[np.int64], Floats] | None = None
 
     def chunk(self, first: int, end: int) -> Arrays:
         """All arrays of the cells from `first` to before `end`, as `variables` describes them."""
@@ -198,16 +196,14 @@ class Calculator:
         study = self.plan.study
         content = case.scenario.region.content
         key = (case.machine, case.device, content)
-        if self._prices_for is None or any(
-            a is not b for a, b in zip(self._prices_for, key, strict=True)
-        ):
+        last = self._last_prices
+        if last is None or any(old is not new for old, new in zip(last[0], key, strict=True)):
             draws, seed = study.draws, study.seed
-            self._last_prices = (
-                engine_prices(case.scenario, case.machine, case.device, draws, seed),
-                common_factors(case.machine, case.device, draws, seed),
-            )
-            self._prices_for = key
-        return self._last_prices
+            base = engine_prices(case.scenario, case.machine, case.device, draws, seed)
+            factors = common_factors(case.machine, case.device, draws, seed)
+            # One assignment, as threads share this.
+            self._last_prices = last = (key, base, factors)
+        return last[1:]
 
     def _by_engine(self, case: Case, row: int, arrays: Arrays) -> None:
         study = self.plan.study
@@ -364,6 +360,3 @@ def array_shapes(plan: Plan) -> dict[str, tuple[int, ...]]:
             shapes[f"{output.name}_ratio"] = (len(study.pairs), kept)
     return shapes
 
-
-assert N_COUNTS > OBSERVED
-assert N_MAPPING == len(Mapping)
