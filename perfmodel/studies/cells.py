@@ -25,9 +25,9 @@ from perfmodel.models.simulated import chance_decides, draw_arm, engine_prices
 from perfmodel.specs import fields
 from perfmodel.specs.scenario import Scenario
 from perfmodel.specs.study import Model, Output, OutputKind, Per
+from perfmodel.studies.crossing import HIGH, LOW
 from perfmodel.studies.plan import Case, Plan, ResolvedAxis, accesses, step_indices
 
-LOW, HIGH = 0.05, 0.95
 # So many cells with all their draws stay in the caches of a core.
 _BATCH = 64
 Floats = npt.NDArray[np.float64]
@@ -57,37 +57,33 @@ class Calculator:
         self._last_prices: tuple[tuple[Any, ...], npt.NDArray[np.int64], Floats] | None = None
 
     def chunk(self, first: int, end: int) -> Arrays:
-        """All arrays of the cells from `first` to before `end`, as `variables` describes them."""
+        """All arrays of the cells from `first` to before `end`; see `array_shapes`."""
+        return self.at([self.plan.values(cell) for cell in range(first, end)])
+
+    def at(self, values: Sequence[tuple[Any, ...]]) -> Arrays:
+        """The same for any values of the axes, a cell for each of them."""
         arrays = {
-            name: np.full((end - first, *shape), np.nan)
+            name: np.full((len(values), *shape), np.nan)
             for name, shape in array_shapes(self.plan).items()
         }
-        for members, values in self._groups(first, end):
-            self._group(members, values, np.array(members) - first, arrays)
+        for rows in self._groups(values):
+            self._group(np.array(rows), [values[row] for row in rows], arrays)
         return arrays
 
-    def _groups(self, first: int, end: int) -> list[tuple[list[int], list[tuple[Any, ...]]]]:
-        """Cells that differ in nothing but prices, with their values."""
-        plan = self.plan
-        groups: dict[tuple[Any, ...], tuple[list[int], list[tuple[Any, ...]]]] = {}
-        for cell in range(first, end):
-            values = plan.values(cell)
+    def _groups(self, values: Sequence[tuple[Any, ...]]) -> list[list[int]]:
+        """Cells that differ in nothing but prices."""
+        groups: dict[tuple[Any, ...], list[int]] = {}
+        for row, own in enumerate(values):
             # A price that stays at its own value is no value to be set.
             key = tuple(
                 ("set",) if axis.is_price and value is not None else value
-                for axis, value in zip(plan.axes, values, strict=True)
+                for axis, value in zip(self.plan.axes, own, strict=True)
             )
-            cells, rows = groups.setdefault(key, ([], []))
-            cells.append(cell)
-            rows.append(values)
+            groups.setdefault(key, []).append(row)
         return list(groups.values())
 
     def _group(
-        self,
-        members: list[int],
-        values: list[tuple[Any, ...]],
-        rows: npt.NDArray[np.int64],
-        arrays: Arrays,
+        self, rows: npt.NDArray[np.int64], values: list[tuple[Any, ...]], arrays: Arrays
     ) -> None:
         plan = self.plan
         counting = tuple(

@@ -362,12 +362,14 @@ class _Maker:
         owner = fields.find(spec, above).value if above else spec
         found = []
         for inner in fields.paths(owner):
+            if "." in inner:
+                continue
             place = fields.find(spec, prefix + inner)
             if isinstance(place.value, Quantity) and place.unit == "ns" and place.value.value:
                 single = attrs.evolve(axis, field=f"{root}.{prefix}{inner}", name="")
                 found.append(self._axis(single, root, prefix + inner, spec))
         if not found:
-            raise ValueError("has no prices below it")
+            raise ValueError("has no prices directly below it")
         return found
 
     def _axis(self, axis: Axis, root: str, path: str, spec: Any) -> ResolvedAxis:

@@ -27,7 +27,8 @@ from perfmodel.results.sweep import (
 from perfmodel.results.variables import Variable
 from perfmodel.specs import io
 from perfmodel.specs.study import Output, Per, Study
-from perfmodel.studies.cells import HIGH, LOW, Calculator, array_shapes
+from perfmodel.studies.cells import Calculator, array_shapes
+from perfmodel.studies.crossing import HIGH, LOW
 from perfmodel.studies.plan import Plan, make_plan
 
 if TYPE_CHECKING:
@@ -146,7 +147,21 @@ def sweep(
     >>> import perfmodel as pm
     >>> pm.sweep(pm.study("touch-density")).dataset["touch_ratio"].sel(bound="best")
     """
-    plan = make_plan(study)
+    return sweep_plan(
+        make_plan(study), executor=executor, jobs=jobs, out=out, resume=resume, progress=progress
+    )
+
+
+def sweep_plan(
+    plan: Plan,
+    *,
+    executor: Executor | None = None,
+    jobs: int | None = None,
+    out: str | Path | None = None,
+    resume: bool = False,
+    progress: Progress = lambda _done, _total: None,
+) -> Sweep:
+    """The same for a plan."""
     layout = Layout(plan.chunks, part_variables(plan))
     if out is None:
         parts: dict[int, Arrays] = {}
