@@ -92,13 +92,13 @@ def _executor(address: str | None) -> Iterator[Executor | None]:
         yield None
         return
     try:
-        from distributed import Client
+        import distributed
     except ImportError:
         message = "--scheduler needs Dask; install it with: pip install 'perfmodel[cluster]'"
         raise CapabilityError(message) from None
-    client: Any
+    library: Any = distributed
     try:
-        client = Client(address, timeout="10s", set_as_default=False)
+        client = library.Client(address, timeout="10s", set_as_default=False)
     except (OSError, ValueError) as error:
         message = f"no scheduler answers at {address[:80]!r}: {error}"
         raise CapabilityError(message) from None

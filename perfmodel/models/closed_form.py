@@ -9,6 +9,7 @@ with known probabilities, the expected counts are the mixture of the counts of t
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import attrs
 import numpy as np
@@ -32,7 +33,8 @@ from perfmodel.specs.machine import Machine
 from perfmodel.specs.policy import Policy
 from perfmodel.specs.scenario import Scenario
 
-Numbers = npt.NDArray[np.int64] | npt.NDArray[np.float64]
+# Whole numbers from one run, expected ones from a mixture.
+Numbers = npt.NDArray[Any]
 
 
 class NotClosed(ValueError):  # noqa: N818 - nothing has gone wrong, the engine can do it
@@ -101,13 +103,13 @@ def mixture(parts: Sequence[tuple[float, Counted]]) -> Counted:
     steps = {len(counted.counts) for _, counted in possible}
     if len(steps) > 1:
         raise ValueError("scenarios of a mixture must have equally many steps")
-    counts = sum(share * counted.counts.astype(float) for share, counted in possible)
-    mapping = sum(share * counted.mapping.astype(float) for share, counted in possible)
+    counts = np.sum([share * counted.counts for share, counted in possible], axis=0)
+    mapping = np.sum([share * counted.mapping for share, counted in possible], axis=0)
     for lock in Lock:
         column = HOLDS + lock * N_HOLDS + Hold.LONGEST
         longest = np.max([counted.counts[:, column] for _, counted in possible], axis=0)
-        counts[:, column] = longest  # type: ignore[index]
-    return Counted(np.asarray(counts), np.asarray(mapping))
+        counts[:, column] = longest
+    return Counted(counts, mapping)
 
 
 class Counter:
@@ -147,14 +149,17 @@ class Counter:
         settings = scenario.settings
         no_page = max(policy.order9_failure, settings.order9_failure)
         refused = settings.charge_failure
-        if policy.swap_entry != "pmd" or (no_page in (0, 1) and refused in (0, 1)):
-            return self.count(scenario, machine, device, policy)
         certain = attrs.evolve(policy, order9_failure=0.0)
+        if policy.swap_entry != "pmd":
+            # Nobody asks, so that the probabilities need not be told apart.
+            no_page = refused = 0.0
 
         def fate(page: float, charge: float) -> Counted:
             own = attrs.evolve(settings, order9_failure=page, charge_failure=charge)
             return self.count(attrs.evolve(scenario, settings=own), machine, device, certain)
 
+        if no_page in (0, 1) and refused in (0, 1):
+            return fate(no_page, refused)
         whole = fate(0.0, 0.0)
         tries = whole.counts[:, Event.SWAPIN_LARGE_FOLIO].sum()
         if tries > scenario.region.count:

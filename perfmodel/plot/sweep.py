@@ -9,6 +9,7 @@ import seaborn as sns
 import xarray
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 from perfmodel.plot.style import new_figure
 from perfmodel.studies.break_even import BreakEvens
@@ -77,10 +78,8 @@ def _scales(found: xarray.DataArray, axis: ResolvedAxis, ax: Axes) -> None:
             ax.set_xticks(shown, [f"{place:.0f}" for place in shown])
             ax.minorticks_off()
     finite = found.values[np.isfinite(found.values) & (found.values > 0)]
-    if finite.size == found.values.size and finite.max() / finite.min() > 30:
+    if finite.size == found.values.size and finite.max() / finite.min() > 20:
         ax.set_yscale("log")
-    else:
-        ax.set_ylim(bottom=min(0.0, float(finite.min()) if finite.size else 0.0))
     ax.set_xlabel(_label(axis.axis.label or axis.axis.field, "" if axis.unit == "1" else axis.unit))
 
 
@@ -92,7 +91,9 @@ def break_even_marks(found: BreakEvens, others: dict[str, Any], ax: Axes) -> Axe
         if not np.isfinite(point.at):
             continue
         style = ("--", ":", "-.")[number % 3]
-        ax.axvline(point.at, color="0.25", linestyle=style, linewidth=1.2, label=f"{point.pair} = 1")
+        ax.axvline(
+            point.at, color="0.25", linestyle=style, linewidth=1.2, label=f"{point.pair} = 1"
+        )
         if np.isfinite([point.low, point.high]).all():
             ax.axvspan(point.low, point.high, color="0.5", alpha=0.15, linewidth=0)
     return ax
@@ -123,7 +124,12 @@ def entry_bars(found: xarray.DataArray, names: list[str], dimension: str, ax: Ax
             # The best prices need not lie between the quantiles of the draws.
             errors = [np.maximum(0.0, best - low), np.maximum(0.0, high - best)]
             ax.errorbar(places, best, errors, fmt="none", ecolor="0.2", elinewidth=1.0, capsize=2)
-    ax.set_xticks(groups, names, rotation=30 if len(names) > 4 else 0, ha="right" if len(names) > 4 else "center")
+    ax.set_xticks(
+        groups,
+        names,
+        rotation=30 if len(names) > 4 else 0,
+        ha="right" if len(names) > 4 else "center",
+    )
     positive = found.values[np.isfinite(found.values) & (found.values > 0)]
     if positive.size and positive.max() / positive.min() > 100:
         ax.set_yscale("log")
@@ -133,8 +139,11 @@ def entry_bars(found: xarray.DataArray, names: list[str], dimension: str, ax: Ax
 
 def tornado_bars(found: Tornado, ax: Axes) -> Axes:
     """What each axis alone does, the longest bar on top."""
-    bars = [bar for bar in found.bars if bar.swing > 0][:_MOST_BARS]
-    factor, unit = _scale([value for bar in bars for value in (bar.at_low, bar.at_high)], found.unit)
+    longest = max(bar.swing for bar in found.bars)
+    bars = [bar for bar in found.bars if bar.swing > longest / 1000][:_MOST_BARS]
+    factor, unit = _scale(
+        [value for bar in bars for value in (bar.at_low, bar.at_high)], found.unit
+    )
     low_colour, high_colour = sns.color_palette("colorblind")[0], sns.color_palette("colorblind")[1]
     for row, bar in enumerate(reversed(bars)):
         for value, colour in ((bar.at_low, low_colour), (bar.at_high, high_colour)):
@@ -145,13 +154,8 @@ def tornado_bars(found: Tornado, ax: Axes) -> Axes:
         [f"{bar.label} ({bar.low:,.0f} to {bar.high:,.0f} {bar.unit})" for bar in reversed(bars)],
     )
     ax.set_xlabel(_label(f"{found.variable}, {found.of}".replace("_", " "), unit))
-    ax.legend(
-        handles=[
-            ax.barh([0], [0], color=low_colour, label="at the low end"),
-            ax.barh([0], [0], color=high_colour, label="at the high end"),
-        ],
-        loc="lower right",
-    )
+    ends = ((low_colour, "at the low end"), (high_colour, "at the high end"))
+    ax.legend(handles=[Patch(color=colour, label=name) for colour, name in ends], loc="lower right")
     return ax
 
 
@@ -203,33 +207,37 @@ def _lines_figure(swept: Sweep, findings: Findings) -> Figure:
     if others:
         found = swept.dataset[study.outputs[0].name]
         first = others[0]
-        for value in first.values[:_MOST_PANELS]:
-            key = float(value) if first.is_number else value
-            chosen = found.sel({first.name: key})
+        for place, value in enumerate(first.values[:_MOST_PANELS]):
+            chosen = found.isel({first.name: place})
             for rest in others[1:]:
                 chosen = chosen.isel({rest.name: 0})
-            panels.append((chosen, {first.name: value}, f"{first.axis.label or first.name}: {value}"))
+            panels.append(
+                (chosen, {first.name: value}, f"{first.axis.label or first.name}: {value}")
+            )
     else:
-        panels = [
-            (swept.dataset[output.name], {}, "") for output in study.outputs[:_MOST_PANELS]
-        ]
+        panels = [(swept.dataset[output.name], {}, "") for output in study.outputs[:_MOST_PANELS]]
     figure, axes = new_figure(
         len(panels), width_inches=2.0 + 3.6 * len(panels), height_inches=4.6, share_y=bool(others)
     )
-    for number, (ax, (found, chosen, title)) in enumerate(zip(axes, panels, strict=True)):
-        cost_lines(found, axis, ax)
+    for number, (ax, (shown, values, title)) in enumerate(zip(axes, panels, strict=True)):
+        cost_lines(shown, axis, ax)
         if findings.break_even is not None and findings.break_even.axis == axis.name:
-            break_even_marks(findings.break_even, chosen, ax)
+            break_even_marks(findings.break_even, values, ax)
         ax.set_title(title, fontsize="medium")
         if others and number:
             ax.set_ylabel("")
-    handles, labels = {}, []
+    for ax in axes:
+        if ax.get_yscale() == "linear":
+            ax.set_ylim(bottom=0.0)
+    handles: dict[str, Any] = {}
     for ax in axes:
         for handle, name in zip(*ax.get_legend_handles_labels(), strict=True):
             handles.setdefault(name, handle)
-    labels = list(handles)
     figure.legend(
-        list(handles.values()), labels, loc="outside lower center", ncols=min(len(labels), 8)
+        list(handles.values()),
+        list(handles),
+        loc="outside lower center",
+        ncols=min(len(handles), 3 * len(panels)),
     )
     return figure
 
@@ -254,5 +262,6 @@ def _bars_figure(swept: Sweep) -> Figure:
         dimension = "output"
     figure, (ax,) = new_figure(width_inches=max(7.0, 1.2 + 0.9 * len(names)), height_inches=5.0)
     entry_bars(found, names, dimension, ax)
-    ax.legend(title="swap entry", ncols=2)
+    handles, labels = ax.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
     return figure

@@ -49,9 +49,7 @@ def _table(swept: Sweep, name: str) -> Iterator[str]:
     lines = [heads]
     for selection, values in rows:
         cell = found.isel(selection)
-        lines.append(
-            [*map(_value, values), *(_bounds(cell.sel(entry=entry)) for entry in entries)]
-        )
+        lines.append([*map(_value, values), *(_bounds(cell.sel(entry=entry)) for entry in entries)])
     widths = [max(len(line[at]) for line in lines) for at in range(len(heads))]
     for line in lines:
         yield "  " + "  ".join(text.rjust(width) for text, width in zip(line, widths, strict=True))

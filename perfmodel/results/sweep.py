@@ -1,8 +1,8 @@
 """Results of a sweep on disk: parts that are written as they come, and one file in the end.
 
-A folder holds ``head.json`` (study, code, seeds, and unit and meaning of every variable), one NetCDF
-file below ``parts/`` for each chunk of cells, ``parts.jsonl`` with a line for each part that is
-complete, and, once all are there, ``dataset.nc``. Nothing is ever overwritten but by the same bytes.
+A folder holds ``head.json`` (study, code, seeds, and unit and meaning of every variable), one
+NetCDF file below ``parts/`` for each chunk of cells, ``parts.jsonl`` with a line for each part that
+is complete, and, once all are there, ``dataset.nc``. Nothing is overwritten but by the same bytes.
 """
 
 from __future__ import annotations
@@ -295,4 +295,4 @@ def axes_coordinates(values: Sequence[Any]) -> npt.NDArray[Any]:
     """Values of one axis as an array of numbers or of texts."""
     if all(type(value) in (int, float) for value in values):
         return np.asarray(values, dtype=float)
-    return np.asarray([str(value) for value in values])
+    return np.asarray([str(v).lower() if type(v) is bool else str(v) for v in values])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import attrs
 
@@ -20,8 +20,7 @@ Spec = TypeVar("Spec")
 Change = Callable[[Any], Any]
 
 
-@attrs.frozen
-class Place:
+class Place(NamedTuple):
     """One field of a spec.
 
     Parameters
@@ -99,9 +98,7 @@ def setting(place: Place, value: Any, source: str) -> Change:
     """
     if isinstance(place.value, Quantity):
         number = _number(value, place.value.unit)
-        new = attrs.evolve(
-            place.value, value=number, spread=0.0, source=source, how=How.ASSUMED
-        )
+        new = attrs.evolve(place.value, value=number, spread=0.0, source=source, how=How.ASSUMED)
         return lambda _: new
     if place.attribute is None or not _is_leaf(place.value):
         raise ValueError("is a whole table; name one of its fields, or make it relative")

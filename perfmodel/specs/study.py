@@ -165,9 +165,9 @@ class Axis:
     Parameters
     ----------
     field : str
-        Path such as ``machine.kernel.fault_ns`` or ``scenario.steps.touch.page_count``; ``machine``,
-        ``device`` or ``scenario`` alone vary whole files by name; ``mixture.share`` the share of the
-        other scenario; ``machine.kernel.*`` is an axis for each price there.
+        Path such as ``machine.kernel.fault_ns`` or ``scenario.steps.touch.page_count``;
+        ``machine``, ``device`` or ``scenario`` alone vary whole files by name; ``mixture.share``
+        the share of the other scenario; ``machine.kernel.*`` is an axis for each price there.
     values, linear, logarithmic, range
         One of them.
     relative : bool
@@ -388,9 +388,7 @@ class Study:
         validator=[tuple_of(Output), attrs.validators.min_len(1)]
     )
     pairs: tuple[Pair, ...] = attrs.field(default=(), validator=tuple_of(Pair))
-    design: Design = attrs.field(
-        factory=Design, validator=attrs.validators.instance_of(Design)
-    )
+    design: Design = attrs.field(factory=Design, validator=attrs.validators.instance_of(Design))
     mixture: Mixture | None = attrs.field(
         default=None, validator=attrs.validators.optional(attrs.validators.instance_of(Mixture))
     )

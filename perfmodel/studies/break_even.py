@@ -154,7 +154,7 @@ def _check(plan: Plan, axis: str, output: str) -> int:
 
 
 class _Solver:
-    """One combination of the other axes: ratios by value of the axis, more where they are wanted."""
+    """One combination of the other axes: ratios by value of the axis, more where wanted."""
 
     def __init__(
         self, calculator: Calculator, number: int, values: tuple[Any, ...], output: str
@@ -171,7 +171,10 @@ class _Solver:
         return self.calculator.plan.axes[self.number]
 
     def _calculate(self, places: list[Any]) -> None:
-        rows = [(*self.values[: self.number], place, *self.values[self.number + 1 :]) for place in places]
+        rows = [
+            (*self.values[: self.number], place, *self.values[self.number + 1 :])
+            for place in places
+        ]
         arrays = self.calculator.at(rows)[f"{self.output}_ratio"]
         for place, ratios in zip(places, arrays, strict=True):
             self.ratios[place] = ratios

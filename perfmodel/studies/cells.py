@@ -31,7 +31,7 @@ from perfmodel.studies.plan import Case, Plan, ResolvedAxis, accesses, step_indi
 # So many cells with all their draws stay in the caches of a core.
 _BATCH = 64
 Floats = npt.NDArray[np.float64]
-Numbers = npt.NDArray[np.int64] | npt.NDArray[np.float64]
+Numbers = npt.NDArray[Any]
 Arrays = dict[str, Floats]
 
 
@@ -135,9 +135,7 @@ class Calculator:
             if step.name in names:
                 counts[number] = counted[1].counts[names.index(step.name)]
         share = case.mixture.share
-        return mixture(
-            [(1.0 - share, counted[0]), (share, Counted(counts, counted[1].mapping))]
-        )
+        return mixture([(1.0 - share, counted[0]), (share, Counted(counts, counted[1].mapping))])
 
     def _prices(self, case: Case, values: list[tuple[Any, ...]]) -> list[_Price] | None:
         """The axes of prices; None if one of them is more than that for this device or content."""
@@ -163,11 +161,12 @@ class Calculator:
         base, factors = self._drawn_prices(case)
         for first in range(0, len(rows), _BATCH):
             batch = rows[first : first + _BATCH]
+            here = slice(first, first + _BATCH)
             changes = [
-                (column, _column(column, price.values[first : first + _BATCH], factors) - base[:, column])
+                (column, _column(column, price.values[here], factors) - base[:, column])
                 for price in prices
                 for column in price.columns
-            ]  # fmt: skip
+            ]
             for output in study.outputs:
                 steps = step_indices(case.scenario, output.steps)
                 divisor = _divisor(output, case.scenario)
@@ -287,7 +286,8 @@ def _columns(case: Case, axis: ResolvedAxis) -> tuple[int, ...] | None:
             new = fields.replace(owner, axis.path, fields.setting(place, value, "trial"))
         except ValueError:
             return None
-        after = _quantities(attrs.evolve(case, **{axis.root: new}))
+        changes: dict[str, Any] = {axis.root: new}
+        after = _quantities(attrs.evolve(case, **changes))
         changed = {
             column
             for column, (old, now) in enumerate(zip(before, after, strict=True))
@@ -355,4 +355,3 @@ def array_shapes(plan: Plan) -> dict[str, tuple[int, ...]]:
             shapes[f"{output.name}_difference"] = (len(study.pairs), kept)
             shapes[f"{output.name}_ratio"] = (len(study.pairs), kept)
     return shapes
-

@@ -232,7 +232,9 @@ class Plan:
         counting = [number for number, axis in enumerate(self.axes) if not axis.is_price]
         if not counting:
             return self._even_chunks(_CELLS_PER_CHUNK)
-        found, first, seen = [], 0, set()
+        found: list[tuple[int, int]] = []
+        seen: set[tuple[Any, ...]] = set()
+        first = 0
         for cell in range(self.cells):
             values = self.values(cell)
             key = tuple(values[number] for number in counting)
@@ -326,7 +328,9 @@ class _Maker:
             return load(*arguments)
         except InputError as error:
             self.problems += [
-                problem if problem.file else Problem(problem.message, file=self.file, key=problem.key)
+                problem
+                if problem.file
+                else Problem(problem.message, file=self.file, key=problem.key)
                 for problem in error.problems
             ]
             return None
@@ -380,7 +384,7 @@ class _Maker:
             own = {"machine": self.study.machine, "device": self.study.device}.get(root, "")
             return ResolvedAxis(axis, axis.key, root, "", own, "", values, 0.0, 0.0, False)
         place = fields.find(spec, path)
-        own = place.value.value if isinstance(place.value, Quantity) else place.value
+        held = place.value.value if isinstance(place.value, Quantity) else place.value
         low, high = self._ends(axis, place)
         make = fields.scaling if axis.relative else fields.setting
         for value in values or ((low, high) if axis.range is not None else ()):
@@ -393,7 +397,7 @@ class _Maker:
             and all(type(value) in (int, float) for value in values)
         )
         return ResolvedAxis(
-            axis, axis.key, root, path, 1.0 if axis.relative else own,
+            axis, axis.key, root, path, 1.0 if axis.relative else held,
             "1" if axis.relative else place.unit, values, low, high, is_price,
         )  # fmt: skip
 
@@ -454,7 +458,9 @@ class _Maker:
                 message = "must have the same region as the scenario"
                 raise InputError(Problem(message, key="mixture.scenario"))
             if case.needs_engine:
-                message = "ranges under a memory limit, on several CPUs or on a busy device are not "
+                message = (
+                    "ranges under a memory limit, on several CPUs or on a busy device are not "
+                )
                 message += "independent, so that there is no mixture of them"
                 raise InputError(Problem(message, key="mixture"))
 

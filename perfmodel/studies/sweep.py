@@ -331,7 +331,7 @@ def label(plan: Plan, arrays: Arrays) -> xarray.Dataset:
 def head(plan: Plan, layout: Layout) -> dict[str, Any]:
     """What a sweep is: for its folder, and to find out whether two halves belong together."""
     study = plan.study
-    specs = {
+    specs: dict[str, dict[str, Any]] = {
         "machine": plan.machines,
         "device": {" on ".join(reversed(names)): spec for names, spec in plan.devices.items()},
         "scenario": plan.scenarios,
@@ -357,5 +357,3 @@ def _points_digest(plan: Plan) -> str:
     import hashlib
 
     return hashlib.sha256(np.ascontiguousarray(plan.points).tobytes()).hexdigest()
-
-

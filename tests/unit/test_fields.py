@@ -1,4 +1,4 @@
-"""Fields of specs by their path: found, set, multiplied, and refused with the nearest right name."""
+"""Fields of specs by their path: found, set, multiplied, or refused with the nearest name."""
 
 import attrs
 import pytest
