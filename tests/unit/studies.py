@@ -54,7 +54,7 @@ def limited_scenario(accesses: int = 2000) -> Scenario:
     )
 
 
-def limited_study(cells: int = 6, accesses: int = 2000, **changes: Any) -> Study:
+def limited_study(cells: int = 12, accesses: int = 2000, **changes: Any) -> Study:
     """One engine run for each cell."""
     ladder = Ladder(first=0, last=cells - 1, count=cells, whole=True)
     seeds = Axis(field="scenario.steps.access.seed", linear=ladder)

@@ -46,7 +46,7 @@ def single(study, entry, **settings):
             scenario = fields.replace(scenario, path, fields.setting(place, value, "test"))
     elapsed, _ = simulate_draws(
         scenario, machine, device, load_policy(entry), entry=entry, seed=study.seed,
-        draws=study.draws,
+        draws=max(study.draws, 20),
     )  # fmt: skip
     touched = elapsed[:, 2] / 1000 / scenario.region.count
     return [touched[0], *np.quantile(touched[1:], [0.05, 0.95])]
@@ -125,9 +125,10 @@ def test_a_killed_program_is_infinite(monkeypatch):
 
 
 def test_a_mixture_is_linear_between_both_fates():
-    study = small_study(axes=(Axis(field="mixture.share", values=(0.0, 0.25, 1.0)),))
-    other = fields.replace(study.scenario, "steps.touch.pages_per_2mib", lambda _: 512)
-    data = sweep(attrs.evolve(study, mixture=Mixture(scenario=other))).dataset
+    other = fields.replace(small_study().scenario, "steps.touch.pages_per_2mib", lambda _: 512)
+    axis = Axis(field="mixture.share", values=(0.0, 0.25, 1.0))
+    study = small_study(axes=(axis,), mixture=Mixture(scenario=other))
+    data = sweep(study).dataset
     best = data["touch"].sel(entry="pte", bound="best").values
     assert best[1] == pytest.approx(0.75 * best[0] + 0.25 * best[2])
     assert best[2] == pytest.approx(
@@ -241,7 +242,8 @@ def test_other_executors_give_the_same(tmp_path):
 
 
 def test_torn_and_damaged_parts_are_done_again(tmp_path):
-    study = limited_study()
+    study = limited_study(cells=24)
+    assert make_plan(study).chunks[:2] == ((0, 4), (4, 8))
     sweep(study, jobs=1, out=tmp_path / "a")
     wanted = run_files(tmp_path / "a")
     (tmp_path / "a" / DATASET).unlink()
@@ -252,7 +254,7 @@ def test_torn_and_damaged_parts_are_done_again(tmp_path):
     journal.write_bytes(journal.read_bytes()[:-20])
     done = []
     sweep(study, jobs=1, out=tmp_path / "a", resume=True, progress=lambda now, _: done.append(now))
-    assert done[0] == study.axes[0].linear.count - 3
+    assert done[0] == 24 - 3 * 4
     assert run_files(tmp_path / "a") == wanted
 
 
@@ -283,7 +285,7 @@ def test_a_worker_with_other_code_is_refused(monkeypatch):
     answers = iter(["mine", *["theirs"] * 100])
     monkeypatch.setattr(module, "code_digest", lambda: next(answers))
     with pytest.raises(CapabilityError, match="another perfmodel"):
-        sweep(limited_study(cells=4), jobs=2)
+        sweep(limited_study(cells=16), jobs=2)
 
 
 _PROGRAM = """
