@@ -41,7 +41,9 @@ def _label(text: str, unit: str) -> str:
     return text if unit in ("", "1") else f"{text} [{unit}]"
 
 
-def cost_lines(found: xarray.DataArray, axis: ResolvedAxis, ax: Axes) -> Axes:
+def cost_lines(
+    found: xarray.DataArray, axis: ResolvedAxis, ax: Axes, *, all_panels: Any = None
+) -> Axes:
     """One line and 90 % band for each entry over an axis of numbers.
 
     Parameters
@@ -49,9 +51,12 @@ def cost_lines(found: xarray.DataArray, axis: ResolvedAxis, ax: Axes) -> Axes:
     found : DataArray, dimensions of the axis, ``entry`` and, for a time, ``bound``
     axis : ResolvedAxis
     ax : Axes
+    all_panels : array, optional
+        The values of all panels, where several share the scale.
     """
     entries = [str(entry) for entry in found["entry"].values]
-    factor, unit = _scale(found.values, found.attrs["units"])
+    everything = found.values if all_panels is None else np.asarray(all_panels)
+    factor, unit = _scale(everything, found.attrs["units"])
     for number, (entry, colour) in enumerate(_colours(entries).items()):
         line = found.sel(entry=entry) / factor
         places = np.asarray(line[axis.name].values, dtype=float)
@@ -61,14 +66,15 @@ def cost_lines(found: xarray.DataArray, axis: ResolvedAxis, ax: Axes) -> Axes:
             ax.fill_between(places, low, high, color=colour, alpha=0.22, linewidth=0)
         ax.plot(
             places, best.values, color=colour, marker=_MARKERS[number % len(_MARKERS)],
-            markersize=4, linewidth=1.6, label=entry,
+            # Where lines lie on one another, all of them can be seen.
+            markersize=max(3.0, 6.5 - number), linewidth=max(1.0, 3.0 - 0.7 * number), label=entry,
         )  # fmt: skip
-    _scales(found, axis, ax)
+    _scales(everything, axis, ax)
     ax.set_ylabel(_label(found.attrs["long_name"], unit))
     return ax
 
 
-def _scales(found: xarray.DataArray, axis: ResolvedAxis, ax: Axes) -> None:
+def _scales(values: Any, axis: ResolvedAxis, ax: Axes) -> None:
     """Logarithmic where values go over more than one order of magnitude."""
     places = np.asarray(axis.values, dtype=float)
     if places.min() > 0 and places.max() / places.min() > 30:
@@ -77,20 +83,21 @@ def _scales(found: xarray.DataArray, axis: ResolvedAxis, ax: Axes) -> None:
             shown = [place for place in places if np.log2(place) % 1 == 0]
             ax.set_xticks(shown, [f"{place:.0f}" for place in shown])
             ax.minorticks_off()
-    finite = found.values[np.isfinite(found.values) & (found.values > 0)]
-    if finite.size == found.values.size and finite.max() / finite.min() > 20:
+    finite = values[np.isfinite(values) & (values > 0)]
+    if finite.size and finite.size == values.size and finite.max() / finite.min() > 20:
         ax.set_yscale("log")
     ax.set_xlabel(_label(axis.axis.label or axis.axis.field, "" if axis.unit == "1" else axis.unit))
 
 
 def break_even_marks(found: BreakEvens, others: dict[str, Any], ax: Axes) -> Axes:
     """Where the entries of each pair cost the same, as a line in the interval's band."""
-    for number, point in enumerate(found.points):
+    pairs = list(dict.fromkeys(point.pair for point in found.points))
+    for point in found.points:
         if any(point.others.get(name) != value for name, value in others.items()):
             continue
         if not np.isfinite(point.at):
             continue
-        style = ("--", ":", "-.")[number % 3]
+        style = ("--", ":", "-.")[pairs.index(point.pair) % 3]
         ax.axvline(
             point.at, color="0.25", linestyle=style, linewidth=1.2, label=f"{point.pair} = 1"
         )
@@ -220,7 +227,8 @@ def _lines_figure(swept: Sweep, findings: Findings) -> Figure:
         len(panels), width_inches=2.0 + 3.6 * len(panels), height_inches=4.6, share_y=bool(others)
     )
     for number, (ax, (shown, values, title)) in enumerate(zip(axes, panels, strict=True)):
-        cost_lines(shown, axis, ax)
+        together = np.stack([each.values for each, _, _ in panels]) if others else None
+        cost_lines(shown, axis, ax, all_panels=together)
         if findings.break_even is not None and findings.break_even.axis == axis.name:
             break_even_marks(findings.break_even, values, ax)
         ax.set_title(title, fontsize="medium")
