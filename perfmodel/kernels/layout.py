@@ -148,6 +148,14 @@ class Cell(IntEnum):
     FLUSH_WANTED = 17
     ROWS_LEFT = 18  # in the pools
     FOLIOS_LEFT = 19
+    # khugepaged; docs/khugepaged.md.
+    KHUGEPAGED_WAKES = 20  # picoseconds, when its next pass begins or has begun; -1 before all
+    KHUGEPAGED_PASSING = 21  # whether it is in the middle of a pass
+    KHUGEPAGED_PROCESS = 22  # that it looks at next, -1 when it has been through all
+    KHUGEPAGED_SPAN = 23  # and the range in it
+    KHUGEPAGED_INSIDE = 24  # whether it holds that process's memory map
+    KHUGEPAGED_PROGRESS = 25  # pages of this pass
+    KHUGEPAGED_BEGINNINGS = 26  # how often this pass has begun with the first process
     HEADS = 30  # of each list of clusters
     TAILS = 54
     CPUS = 78  # that run this step

@@ -225,6 +225,9 @@ def _breakdown(
         parts[abi.WAIT_PARTS[wait]] += int(waits[wait])
     for event in Event:
         parts[abi.PRICES[event][1]] += int(events[event]) * int(prices[event])
+    if not parts["idle"]:
+        # Only wait steps have such a part.
+        del parts["idle"]
     return {part: _nanoseconds(total) for part, total in parts.items()}
 
 
@@ -259,7 +262,8 @@ def simulate_draws(
     random = policy.swap_entry == "pmd" and any(0 < chance < 1 for chance in chances)
     # Statistics that reclaim steers by are brought up to date by the clock.
     served = device.service is not None
-    overlaps = scenario.is_limited or served or any(step.threads > 1 for step in scenario.steps)
+    overlaps = scenario.is_limited or served
+    overlaps |= any(s.threads > 1 or s.action is StepAction.WAIT for s in scenario.steps)
     runs = min(_RUNS, draws + 1) if random or overlaps else 1
     seeds = range(seed * _RUNS, seed * _RUNS + runs)
     prices = draw_prices(machine, device, draws, seed, scenario.region.content)
@@ -290,7 +294,7 @@ def simulate_draws(
                 elapsed_ns=_nanoseconds(by_run[0, index]),
                 interval_ns=(_nanoseconds(low), _nanoseconds(high)),
                 counters=abi.name_counters(
-                    abi.counters_of(counts[0, index]), limited=scenario.is_limited
+                    abi.counters_of(counts[0, index]), abi.hidden_counters(scenario)
                 ),
                 breakdown_ns=_breakdown(
                     events[0, index], abi.waits_of(counts[0, index]), prices[0]

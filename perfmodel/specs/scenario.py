@@ -122,6 +122,27 @@ def _probability(_: object, attribute: attrs.Attribute[Any], value: object) -> N
 
 
 @attrs.frozen
+class Khugepaged:
+    """Below /sys/kernel/mm/transparent_hugepage/khugepaged; the defaults are the kernel's.
+
+    Parameters
+    ----------
+    scan_sleep_millisecs : int
+        Pause between two passes.
+    pages_to_scan : int
+        Pages that one pass looks at, 512 for each 2 MiB whatever it finds there.
+    max_ptes_swap, max_ptes_none, max_ptes_shared : int
+        How many of the 512 entries may be swapped out, empty, or mapped by another process, too.
+    """
+
+    scan_sleep_millisecs: int = whole_number(1, 3_600_000, default=10_000)
+    pages_to_scan: int = whole_number(1, 1 << 30, default=8 * PAGES_PER_PMD)
+    max_ptes_swap: int = whole_number(0, PAGES_PER_PMD - 1, default=PAGES_PER_PMD // 8)
+    max_ptes_none: int = whole_number(0, PAGES_PER_PMD - 1, default=PAGES_PER_PMD - 1)
+    max_ptes_shared: int = whole_number(0, PAGES_PER_PMD - 1, default=PAGES_PER_PMD // 2)
+
+
+@attrs.frozen
 class Settings:
     """Kernel settings and pressure that the scenario asks for.
 
@@ -137,6 +158,8 @@ class Settings:
         cgroup is refused. Only the model can ask for that.
     memory_limit_bytes : int, optional
         Limit of the memory cgroup that the region's memory is charged to, page tables included.
+    khugepaged : Khugepaged, optional
+        Its pace, and when it collapses. Without it, it runs only where a step says so.
     """
 
     page_cluster: int = whole_number(0, 5, default=3)
@@ -145,6 +168,10 @@ class Settings:
     order9_failure: float = attrs.field(default=0.0, validator=_probability)
     charge_failure: float = attrs.field(default=0.0, validator=_probability)
     memory_limit_bytes: int | None = attrs.field(default=None, validator=_memory_limit)
+    khugepaged: Khugepaged | None = attrs.field(
+        default=None,
+        validator=attrs.validators.optional(attrs.validators.instance_of(Khugepaged)),
+    )
 
 
 _MOST_STEPS = 1000
@@ -182,6 +209,7 @@ _UNDER_A_LIMIT = frozenset(
         StepAction.WILLNEED,
         StepAction.COLLAPSE,
         StepAction.KHUGEPAGED,
+        StepAction.WAIT,
         StepAction.MINCORE,
         StepAction.PAGEMAP,
         StepAction.SMAPS,

@@ -14,7 +14,7 @@ from perfmodel.specs.device import DeviceKind
 from perfmodel.specs.machine import Machine
 from perfmodel.specs.policy import Policy
 from perfmodel.specs.quantity import Quantity
-from perfmodel.specs.scenario import Scenario
+from perfmodel.specs.scenario import Scenario, Settings
 from perfmodel.specs.step import Step, StepAction
 from perfmodel.traces.generator import trace_of
 from tests.hardware import described
@@ -95,7 +95,16 @@ def oracle_of(story: Story) -> Mechanism:
         tlbs=described(story.machine.translation),
         memory_limit=(settings.memory_limit_bytes or 0) // PAGE_BYTES,
         backing=str(scenario.region.backing),
+        **khugepaged_of(settings),
     )
+
+
+def khugepaged_of(settings: Settings) -> dict[str, int]:
+    """Its settings as the oracle takes them."""
+    if settings.khugepaged is None:
+        return {}
+    fields = attrs.asdict(settings.khugepaged)
+    return fields | {"scan_sleep": fields.pop("scan_sleep_millisecs")}
 
 
 def fields_of(step: Step, pages: int) -> dict[str, Any]:
@@ -115,9 +124,9 @@ def counts_of(step: Any) -> Counts:
 
 def in_words(step: Step) -> str:
     """The step without what is as usual."""
-    usual = attrs.asdict(Step("usual", step.action))
+    usual = {field.name: field.default for field in attrs.fields(Step)}
     fields = {name: value for name, value in attrs.asdict(step).items() if value != usual[name]}
-    del fields["name"]
+    del fields["name"], fields["action"]
     return " ".join([f"{step.action}", *(f"{name}={value}" for name, value in fields.items())])
 
 

@@ -15,6 +15,7 @@ from tests.oracles.mechanism import (
     collapse,
     faults,
     invariants,
+    khugepaged,
     moves,
     observers,
     sharing,
@@ -57,6 +58,7 @@ ACTIONS: dict[str, Callable[[World, Call], None]] = {
     "split-folios": system.split_folios,
     "memory-failure": system.memory_failure,
     "zswap-writeback": system.zswap_writeback,
+    "wait": khugepaged.wait,
 }
 
 

@@ -10,10 +10,7 @@ from tests.oracles.mechanism.memory import HUGE, PAGES, WHOLE, WRITABLE, Process
 from tests.oracles.mechanism.memory import is_whole as whole
 from tests.oracles.mechanism.world import Call, World
 
-MOST_SWAPPED = 64
-MOST_EMPTY = 511
-MOST_SHARED = 256
-LEAST_PRESENT_WITH_SWAP = 256
+LEAST_USED_WITH_SWAP = 256
 
 
 def collapse_step(world: World, call: Call) -> None:
@@ -54,24 +51,27 @@ def may_collapse(process: Process, memory: Range) -> bool:
 
 def is_worth_it(world: World, process: Process, memory: Range) -> bool:
     """What khugepaged thinks of a table."""
-    swapped = empty = shared = present = 0
+    rules = world.rules
+    swapped = empty = shared = used = 0
     for entry in memory.entries:
         if entry.kind == "S":
             swapped += 1
-            if swapped > MOST_SWAPPED:
+            if swapped > rules.max_ptes_swap:
                 world.counter("thp_scan_exceed_swap_pte")
                 return False
         elif entry.folio is None:
             empty += 1
-            if empty > MOST_EMPTY:
+            if empty > rules.max_ptes_none:
+                world.counter("thp_scan_exceed_none_pte")
                 return False
         else:
-            present += 1
             shared += entry.folio.mapped_elsewhere(process)
-            if shared > MOST_SHARED:
+            if shared > rules.max_ptes_shared:
                 world.counter("thp_scan_exceed_share_pte")
                 return False
-    return present >= (LEAST_PRESENT_WITH_SWAP if swapped else 1)
+            # Only reclaim ever makes an entry old.
+            used += world.pressure is None or entry.young or entry.folio.referenced
+    return used >= (LEAST_USED_WITH_SWAP if swapped else 1)
 
 
 def collapse(world: World, process: Process, memory: Range) -> bool:

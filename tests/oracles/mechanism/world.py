@@ -45,6 +45,12 @@ class Rules:
     other_charged_pages: int = 1
     # What the region is filled with: thp, mthp (folios of swapin_order) or base pages.
     backing: str = "thp"
+    # khugepaged; milliseconds between its passes, 0 if it never wakes.
+    scan_sleep: int = 0
+    pages_to_scan: int = 4096
+    max_ptes_swap: int = 64
+    max_ptes_none: int = 511
+    max_ptes_shared: int = 256
 
 
 @dataclass(frozen=True)
@@ -64,6 +70,8 @@ class Call:
     racing: str = "none"
     # How many CPUs take turns; in which order they do does not show in what is counted.
     threads: int = 1
+    # Of a wait.
+    milliseconds: int = 0
     # Region pages that an access step goes to, one after the other.
     trace: tuple[int, ...] = ()
 
@@ -132,6 +140,15 @@ class Translations:
         return "walk"
 
 
+@dataclass
+class Khugepaged:
+    """Where it is: its next range, or at the head of its list of processes."""
+
+    wakes: int | None = None
+    process: int | None = None
+    number: int = 0
+
+
 class World:
     def __init__(self, rules: Rules) -> None:
         self.rules = rules
@@ -147,6 +164,9 @@ class World:
         self.steps_done = 0
         self.now = Counts()
         self.refuse_write = False
+        # Milliseconds; nothing takes any time but waiting.
+        self.clock = 0
+        self.khugepaged = Khugepaged()
         # The memory cgroup, if it has a limit; `Mechanism` sets it.
         self.pressure: Any = None
         # Region pages of the folio that the last fault of this 2 MiB read, cleared or copied.
