@@ -78,6 +78,10 @@ PARAMETERS = np.dtype(
             "max_ptes_swap",
             "max_ptes_none",
             "max_ptes_shared",
+            "alloc_sleep",
+            "frames",
+            "first_owner",
+            "fault_effort",
         )
     ],
     align=True,
@@ -154,6 +158,8 @@ PRICES: dict[Event, tuple[str, str]] = {
     Event.UNMAP_BATCHED_PTE: ("kernel.unmap_batched_pte_ns", "page_table"),
     Event.ANON_FOLIO: ("kernel.anon_folio_ns", "allocation"),
     Event.SCAN_FOLIO: ("kernel.scan_folio_ns", "reclaim"),
+    Event.COMPACT_SCAN_PAGE: ("kernel.compact_scan_page_ns", "allocation"),
+    Event.MIGRATE_PAGE: ("kernel.migrate_page_ns", "allocation"),
     Event.DUPLICATE_CALL: ("kernel.duplicate_call_ns", "swap_slots"),
 }
 
@@ -300,6 +306,7 @@ def pack_parameters(
         "khugepaged_sleep": khugepaged.scan_sleep_millisecs * PICOSECONDS_PER_MILLISECOND
         if settings.khugepaged
         else 0,
+        "alloc_sleep": khugepaged.alloc_sleep_millisecs * PICOSECONDS_PER_MILLISECOND,
         "pages_to_scan": khugepaged.pages_to_scan,
         "max_ptes_swap": khugepaged.max_ptes_swap,
         "max_ptes_none": khugepaged.max_ptes_none,
@@ -326,9 +333,9 @@ def pack_steps(steps: Sequence[Step]) -> npt.NDArray[np.void]:
 def hidden_counters(scenario: Scenario) -> frozenset[str]:
     """Counters that no world reports for a scenario, since nothing of it moves them."""
     hidden: frozenset[str] = frozenset()
-    if not scenario.is_limited:
+    if scenario.memory is None and not scenario.is_limited:
         hidden |= PRESSURE_COUNTER_NAMES
-    if scenario.settings.khugepaged is None:
+    if scenario.memory is None and scenario.settings.khugepaged is None:
         hidden |= KHUGEPAGED_COUNTER_NAMES
     return hidden
 

@@ -262,6 +262,9 @@ class Event(IntEnum):
     ANON_FOLIO = 48
     DUPLICATE_CALL = 49
     SCAN_FOLIO = 50
+    # In a machine's memory of finite size.
+    COMPACT_SCAN_PAGE = 51
+    MIGRATE_PAGE = 52
 
 
 N_EVENTS = len(Event)
@@ -302,6 +305,7 @@ class Counter(IntEnum):
     WORKINGSET_ACTIVATE_ANON = 28
     WORKINGSET_RESTORE_ANON = 29
     THP_SCAN_EXCEED_NONE_PTE = 30
+    THP_COLLAPSE_ALLOC_FAILED = 31
 
 
 class OrderCounter(IntEnum):
@@ -360,7 +364,7 @@ PRESSURE_COUNTER_NAMES = frozenset(
 )
 
 # Reported only for scenarios that let khugepaged run at a pace of their own.
-KHUGEPAGED_COUNTER_NAMES = frozenset({"thp_scan_exceed_none_pte"})
+KHUGEPAGED_COUNTER_NAMES = frozenset({"thp_scan_exceed_none_pte", "thp_collapse_alloc_failed"})
 
 
 class Mapping(IntEnum):

@@ -12,8 +12,10 @@ from perfmodel.constants import (
 )
 from perfmodel.kernels._jit import inline_kernel, inner_kernel
 from perfmodel.kernels.clock import charge, hold_pmd, hold_table
+from perfmodel.kernels.compaction import Effort
 from perfmodel.kernels.faults import swap_in_pte
 from perfmodel.kernels.folios import add_mappings, new_folio
+from perfmodel.kernels.frames import FOR_COLLAPSE, find_frames, give_back_frames, own_frames
 from perfmodel.kernels.layout import (
     COUNTERS,
     DIRTY,
@@ -46,6 +48,7 @@ from perfmodel.kernels.tables import (
 )
 from perfmodel.kernels.zap import clear_entries, folio_run
 
+_FULL = np.int64(Effort.FULL.value)
 # Of 512: with anything swapped out so many others must have been used.
 _LEAST_REFERENCED = 256
 
@@ -95,6 +98,7 @@ def collapse_range(m, process, span, by_call):
 
     Returns whether that was tried: khugepaged has let go of the memory map then.
     """
+    m.state[Cell.KHUGEPAGED_REFUSED] = 0
     q = pmd_number(m, process, span)
     kind = pmd_kind(m, q)
     if kind == RegionState.NONE:
@@ -120,10 +124,16 @@ def collapse_range(m, process, span, by_call):
             return False
     elif not anything:
         return False
+    if not find_frames(m, np.int64(PMD_ORDER), _FULL, FOR_COLLAPSE):
+        m.counts[COUNTERS + Counter.THP_COLLAPSE_ALLOC_FAILED] += 1
+        charge(m, Event.ORDER9_ALLOCATION_FAILURE, 1)
+        m.state[Cell.KHUGEPAGED_REFUSED] = 1
+        return True
     m.counts[COUNTERS + Counter.THP_COLLAPSE_ALLOC] += 1
     charge(m, Event.COLLAPSE_RANGE, 1)
     charge(m, Event.THP_ALLOCATION, 1)
     if not charge_memory(m, np.int64(PAGES_PER_PMD)):
+        give_back_frames(m, FOR_COLLAPSE)
         return True
     for entry in range(PAGES_PER_PMD):
         if word_kind(m.rows[row, entry]) == PteKind.SWAP:
@@ -134,6 +144,7 @@ def collapse_range(m, process, span, by_call):
             if word_kind(m.rows[row, entry]) == PteKind.SWAP:
                 # What was read first has been reclaimed for what was read last.
                 m.state[Cell.USAGE] -= PAGES_PER_PMD
+                give_back_frames(m, FOR_COLLAPSE)
                 return True
     _replace(m, process, q, row)
     return True
@@ -160,6 +171,7 @@ def _replace(m, process, q, row):
     release_row(m, row)
     page = (q % m.state[Cell.RANGES]) * PAGES_PER_PMD - shift_of(m, process)
     folio = new_folio(m, np.int64(PMD_ORDER), page)
+    own_frames(m, folio, FOR_COLLAPSE)
     if is_limited(m):
         admit(m, folio, np.int64(0))
         make_leaf_young(m, q)

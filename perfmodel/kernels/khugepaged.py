@@ -14,6 +14,7 @@ from perfmodel.kernels.zap import end_call
 
 _IDLE = np.int64(Wait.IDLE.value)
 _MOST_BEGINNINGS = 2
+_MOST_FAILURES = 2
 
 
 @inline_kernel
@@ -21,6 +22,8 @@ def _begin_pass(m):
     m.state[Cell.KHUGEPAGED_PASSING] = 1
     m.state[Cell.KHUGEPAGED_PROGRESS] = 0
     m.state[Cell.KHUGEPAGED_BEGINNINGS] = 0
+    m.state[Cell.KHUGEPAGED_FAILURES] = 0
+    m.state[Cell.KHUGEPAGED_REFUSED] = 0
     if is_limited(m):
         for cpu in range(MOST_CPUS):
             drain_batch(m, np.int64(cpu))
@@ -90,6 +93,13 @@ def _go_on(m):
         m.state[Cell.KHUGEPAGED_INSIDE] = 1
         m.state[Cell.KHUGEPAGED_PROGRESS] += 1
     _look(m, m.state[Cell.KHUGEPAGED_PROCESS])
+    refused = m.state[Cell.KHUGEPAGED_REFUSED] == 1 and m.state[Cell.KHUGEPAGED_INSIDE] == 0
+    if refused and m.state[Cell.KHUGEPAGED_PROGRESS] < m.parameters["pages_to_scan"]:
+        m.state[Cell.KHUGEPAGED_FAILURES] += 1
+        if m.state[Cell.KHUGEPAGED_FAILURES] == _MOST_FAILURES:
+            _end_pass(m)
+        else:
+            m.state[Cell.KHUGEPAGED_WAKES] = m.state[Cell.NOW] + m.parameters["alloc_sleep"]
 
 
 @inner_kernel
@@ -106,7 +116,10 @@ def sleep(m, milliseconds):
             wait_until(m, m.state[Cell.KHUGEPAGED_WAKES], _IDLE)
             if m.state[Cell.KHUGEPAGED_PASSING] == 0:
                 _begin_pass(m)
-            while m.state[Cell.KHUGEPAGED_PASSING] == 1 and m.state[Cell.NOW] < end:
+            while (
+                m.state[Cell.KHUGEPAGED_PASSING] == 1
+                and m.state[Cell.KHUGEPAGED_WAKES] <= m.state[Cell.NOW] < end
+            ):
                 if runs_short(m):
                     return
                 _go_on(m)

@@ -42,6 +42,10 @@ def refusals(scenario: Scenario) -> list[str]:
         for name in ("order9_failure", "charge_failure")
         if getattr(settings, name)
     ]
+    if scenario.memory is not None:
+        found.append(
+            f"memory of {scenario.name!r}: only the model's memory can be short; simulate it"
+        )
     actions = {step.action for step in scenario.steps}
     if settings.khugepaged and {StepAction.WAIT, StepAction.KHUGEPAGED} <= actions:
         found.append(

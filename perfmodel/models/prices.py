@@ -18,6 +18,10 @@ def price_name(event: Event, device: SwapDevice) -> str:
     return name.replace("device.", f"devices.{device.name}.", 1)
 
 
+# Events that came later are drawn apart.
+_DRAWN_FIRST = Event.SCAN_FOLIO + 1
+
+
 def draw_prices(
     machine: Machine,
     device: SwapDevice,
@@ -49,8 +53,12 @@ def draw_prices(
     best = np.array([quantity.value for quantity in quantities])
     spread = np.array([quantity.spread for quantity in quantities])
     generator = np.random.Generator(np.random.Philox(seed))
-    standard = generator.standard_normal((draws, len(best)))
+    standard = generator.standard_normal((draws, _DRAWN_FIRST))
     common = generator.standard_normal((draws, 1))
+    # From a stream of their own, so that the others' draws stay what they were without them.
+    later = np.random.Generator(np.random.Philox(seed).jumped(2))
+    more = later.standard_normal((draws, len(best) - _DRAWN_FIRST))
+    standard = np.hstack([standard, more])
     if machine.fit is not None:
         names = [price_name(event, device) for event in Event]
         # Column order of the fit's parameters; those of other devices take no part.

@@ -29,6 +29,7 @@ from perfmodel.kernels import layout
 from perfmodel.kernels.layout import Cell
 from perfmodel.models.devices import pack
 from perfmodel.models.memory import fresh_memory, out_of_memory, run_one_step
+from perfmodel.models.physical import physical_frames
 from perfmodel.models.prices import draw_prices
 from perfmodel.results.provenance import provenance
 from perfmodel.results.result import Result, StepResult
@@ -60,6 +61,7 @@ class Ending(Enum):
     COMPLETE = "complete"
     TOO_SMALL = "too small"  # its pools did not suffice
     OUT_OF_MEMORY = "out of memory"  # in the simulated memory cgroup
+    NO_FRAMES = "no frames"  # in all of the simulated memory
 
 
 @attrs.frozen(eq=False)
@@ -144,6 +146,7 @@ def count_events(
     mapping = np.zeros((len(seeds), N_MAPPING), dtype=np.int64)
     elapsed = np.zeros((len(seeds), len(scenario.steps)), dtype=np.int64)
     cpus = max(step.threads for step in scenario.steps)
+    frames = physical_frames(scenario, parameters, sizes)
 
     def run(index: int) -> Ending:
         memory = fresh_memory(
@@ -153,6 +156,7 @@ def count_events(
             prices[index],
             cpus,
             None if served_by is None else pack(served_by),
+            frames(index),
         )
         return run_steps(memory, scenario.steps, counts[index], elapsed[index], mapping[index])
 
@@ -161,7 +165,9 @@ def count_events(
     with ThreadPoolExecutor(_runs_at_once(len(seeds))) as pool:
         endings |= set(pool.map(run, range(1, len(seeds))))
     if Ending.OUT_OF_MEMORY in endings:
-        raise out_of_memory()
+        raise out_of_memory(layout.LIMIT_REACHED)
+    if Ending.NO_FRAMES in endings:
+        raise out_of_memory(layout.NO_FRAMES)
     if Ending.TOO_SMALL in endings:
         raise CapabilityError(_too_large(scenario, "and splitting it takes more than half"))
     return Runs(counts, elapsed, mapping)
@@ -201,7 +207,8 @@ def run_steps(
         elapsed[index] = memory.state[Cell.NOW] - begin
     describe_mapping(memory, mapping)
     if memory.state[Cell.OUT_OF_MEMORY]:
-        return Ending.OUT_OF_MEMORY
+        limited = memory.state[Cell.OUT_OF_MEMORY] == layout.LIMIT_REACHED
+        return Ending.OUT_OF_MEMORY if limited else Ending.NO_FRAMES
     return Ending.TOO_SMALL if memory.state[Cell.EXHAUSTED] else Ending.COMPLETE
 
 
@@ -259,12 +266,13 @@ def simulate_draws(
         max(policy.order9_failure, scenario.settings.order9_failure),
         scenario.settings.charge_failure,
     )
+    aged = scenario.memory is not None
     random = policy.swap_entry == "pmd" and any(0 < chance < 1 for chance in chances)
     # Statistics that reclaim steers by are brought up to date by the clock.
     served = device.service is not None
     overlaps = scenario.is_limited or served
     overlaps |= any(s.threads > 1 or s.action is StepAction.WAIT for s in scenario.steps)
-    runs = min(_RUNS, draws + 1) if random or overlaps else 1
+    runs = min(_RUNS, draws + 1) if random or overlaps or aged else 1
     seeds = range(seed * _RUNS, seed * _RUNS + runs)
     prices = draw_prices(machine, device, draws, seed, scenario.region.content)
     if served:

@@ -8,6 +8,7 @@ from typing import Any
 import attrs
 
 from perfmodel.constants import PAGE_BYTES, PAGES_PER_PMD, PMD_BYTES, USER_ADDRESS_SPACE_BYTES
+from perfmodel.specs.memory import PhysicalMemory
 from perfmodel.specs.quantity import text, tuple_of, whole_number
 from perfmodel.specs.step import Racing, Step, StepAction
 
@@ -131,11 +132,14 @@ class Khugepaged:
         Pause between two passes.
     pages_to_scan : int
         Pages that one pass looks at, 512 for each 2 MiB whatever it finds there.
+    alloc_sleep_millisecs : int
+        Pause after the first failed allocation in a pass; the second one ends it.
     max_ptes_swap, max_ptes_none, max_ptes_shared : int
         How many of the 512 entries may be swapped out, empty, or mapped by another process, too.
     """
 
     scan_sleep_millisecs: int = whole_number(1, 3_600_000, default=10_000)
+    alloc_sleep_millisecs: int = whole_number(1, 3_600_000, default=60_000)
     pages_to_scan: int = whole_number(1, 1 << 30, default=8 * PAGES_PER_PMD)
     max_ptes_swap: int = whole_number(0, PAGES_PER_PMD - 1, default=PAGES_PER_PMD // 8)
     max_ptes_none: int = whole_number(0, PAGES_PER_PMD - 1, default=PAGES_PER_PMD - 1)
@@ -298,7 +302,17 @@ class Scenario:
         factory=Settings, validator=attrs.validators.instance_of(Settings)
     )
 
+    memory: PhysicalMemory | None = attrs.field(
+        default=None,
+        validator=attrs.validators.optional(attrs.validators.instance_of(PhysicalMemory)),
+    )
+
     def __attrs_post_init__(self) -> None:
+        if self.memory is not None:
+            if self.settings.order9_failure:
+                raise ValueError("order9_failure is drawn, and memory says it: not both")
+            if self.memory.size_bytes < self.region.size_bytes:
+                raise ValueError("memory must not be smaller than the region")
         for step in self.steps:
             if self.is_limited and step.action not in _UNDER_A_LIMIT:
                 raise ValueError(
@@ -311,8 +325,8 @@ class Scenario:
 
     def does_the_same_as(self, other: Scenario) -> bool:
         """Whether both do the same to the same memory, whatever is said about it."""
-        mine = (self.region, self.steps, self.swap, self.settings)
-        return mine == (other.region, other.steps, other.swap, other.settings)
+        mine = (self.region, self.steps, self.swap, self.settings, self.memory)
+        return mine == (other.region, other.steps, other.swap, other.settings, other.memory)
 
     @property
     def is_limited(self) -> bool:

@@ -23,8 +23,8 @@ from tests.oracles.mechanism import (
     system,
 )
 from tests.oracles.mechanism.memory import PAGES
-from tests.oracles.mechanism.pressure import OutOfMemoryError, Pressure
-from tests.oracles.mechanism.world import Call, Counts, Rules, World
+from tests.oracles.mechanism.pressure import Pressure
+from tests.oracles.mechanism.world import Call, Counts, OutOfMemoryError, Rules, World
 
 __all__ = ["Call", "Counts", "Mechanism", "OutOfMemoryError", "Rules"]
 

@@ -11,6 +11,8 @@ from tests.oracles.mechanism.memory import is_whole as whole
 from tests.oracles.mechanism.world import Call, World
 
 LEAST_USED_WITH_SWAP = 256
+# Of compaction.
+FULL = 2
 
 
 def collapse_step(world: World, call: Call) -> None:
@@ -75,11 +77,18 @@ def is_worth_it(world: World, process: Process, memory: Range) -> bool:
 
 
 def collapse(world: World, process: Process, memory: Range) -> bool:
-    """Whether it came to that: the memory cgroup may be against it."""
+    """Whether it came to that: there may be no memory, or the memory cgroup may be against it."""
+    block = world.find_frames(HUGE, FULL)
+    world.khugepaged.refused = block is None
+    if block is None:
+        world.counter("thp_collapse_alloc_failed")
+        world.event("ORDER9_ALLOCATION_FAILURE")
+        return False
     world.counter("thp_collapse_alloc")
     world.event("COLLAPSE_RANGE")
     world.event("THP_ALLOCATION")
     if not world.charge(PAGES):
+        world.give_back(block)
         return False
     for j in range(PAGES):
         if memory.entries[j].kind == "S":
@@ -88,6 +97,7 @@ def collapse(world: World, process: Process, memory: Range) -> bool:
     if any(entry.kind == "S" for entry in memory.entries):
         # What was read first has been reclaimed for what was read last.
         world.uncharge(PAGES)
+        world.give_back(block)
         return False
     copied = sum(entry.kind == "P" for entry in memory.entries)
     world.event("COPY_PAGE", copied)
@@ -100,6 +110,7 @@ def collapse(world: World, process: Process, memory: Range) -> bool:
         j += length
     memory.drop_table()
     huge = world.new_folio(HUGE, process.region_page(memory, 0))
+    world.own(huge, block)
     world.admit(huge)
     if world.rules.lazy_deposit:
         world.forget_table()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from tests.oracles.mechanism.callers import visit_table
 from tests.oracles.mechanism.collapse import collapse, is_worth_it, may_collapse
 from tests.oracles.mechanism.memory import PAGES, Process, Range
@@ -15,18 +17,28 @@ def wait(world: World, call: Call) -> None:
     if rules.scan_sleep:
         if daemon.wakes is None:
             daemon.wakes = world.clock
+            daemon.life = live(world)
         while daemon.wakes < end:
             world.clock = max(world.clock, daemon.wakes)
-            make_pass(world)
-            daemon.wakes = world.clock + rules.scan_sleep
+            daemon.wakes = world.clock + next(daemon.life)
     world.clock = end
 
 
-def make_pass(world: World) -> None:
+def live(world: World) -> Iterator[int]:
+    """How long it sleeps each time."""
+    while True:
+        yield from make_pass(world)
+        yield world.rules.scan_sleep
+
+
+def make_pass(world: World) -> Iterator[int]:
+    """As far as it comes; it sleeps where memory is short."""
     daemon = world.khugepaged
     if world.pressure is not None:
         world.pressure.empty_batch()
     seen = begun = 0
+    failures = 0
+    daemon.refused = False
     while seen < world.rules.pages_to_scan:
         if daemon.process is None:
             begun += 1
@@ -34,6 +46,11 @@ def make_pass(world: World) -> None:
                 return
             daemon.process, daemon.number = min(world.processes), 0
         seen += 1 + look_through(world, world.rules.pages_to_scan - seen - 1)
+        if daemon.refused and seen < world.rules.pages_to_scan:
+            failures += 1
+            if failures == 2:
+                return
+            yield world.rules.alloc_sleep
 
 
 def look_through(world: World, most: int) -> int:
@@ -62,6 +79,7 @@ def suitable(process: Process) -> list[Range]:
 
 def look_at(world: World, process: Process, memory: Range) -> bool:
     """Whether it came to a try."""
+    world.khugepaged.refused = False
     if memory.is_none:
         return False
     world.event("VISIT_PMD")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from tests.oracles.mechanism.memory import WHOLE, Entry, Folio
 from tests.oracles.mechanism.transfer import swap_out
-from tests.oracles.mechanism.world import World
+from tests.oracles.mechanism.world import OutOfMemoryError, World
 
 STOCK = 64
 RECLAIM_AT_LEAST = 32
@@ -22,10 +22,6 @@ COSTLY = 8
 IO_COST = 32
 PAGES_PER_GIB = 1 << 18
 FLUSH_PERIOD = 2000
-
-
-class OutOfMemoryError(Exception):
-    """The kernel would kill the process: nothing can be reclaimed."""
 
 
 @dataclass(frozen=True)
