@@ -4,7 +4,7 @@ import numpy as np
 
 from perfmodel.constants import PAGES_PER_PMD, PICOSECONDS_PER_MILLISECOND, Wait
 from perfmodel.kernels._jit import inline_kernel, inner_kernel
-from perfmodel.kernels.clock import wait_until
+from perfmodel.kernels.clock import wait_until, work_on
 from perfmodel.kernels.collapse import collapse_range
 from perfmodel.kernels.layout import MOST_CPUS, Cell
 from perfmodel.kernels.lru import drain_batch, is_limited
@@ -70,6 +70,7 @@ def _look(m, process):
         m.state[Cell.KHUGEPAGED_INSIDE] = 0
         return
     m.state[Cell.KHUGEPAGED_SPAN] = span + 1
+    work_on(m, pmd_number(m, process, span))
     tried = collapse_range(m, process, span, np.int64(0))
     end_call(m)
     m.state[Cell.KHUGEPAGED_PROGRESS] += PAGES_PER_PMD
