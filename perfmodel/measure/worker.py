@@ -95,7 +95,7 @@ def run_repetition(request: dict[str, Any]) -> dict[str, Any]:
 def _perform(actor: Actor, processes: Processes, step: dict[str, Any]) -> dict[str, Any]:
     try:
         if step["of_the_system"]:
-            return actor.perform_on_system(step["action"])
+            return actor.perform_on_system(step)
         return processes.perform(step)
     except OSError as error:
         raise CapabilityError(f"the kernel refused step {step['name']!r}: {error}") from None

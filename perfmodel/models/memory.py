@@ -22,9 +22,13 @@ from perfmodel.constants import (
 )
 from perfmodel.errors import CapabilityError, OutOfMemoryError, Problem
 from perfmodel.kernels import layout
+from perfmodel.kernels.buddy import Frames
 from perfmodel.kernels.device_layout import Device
+from perfmodel.kernels.frames import SPARE_OWNERS
 from perfmodel.kernels.layout import Cell
 from perfmodel.models.device_packing import plain_device
+from perfmodel.models.fragmentation import free_blocks
+from perfmodel.models.physical import no_frames, physical_frames
 from perfmodel.models.translation_packing import pack_tlbs
 from perfmodel.specs.device import DeviceKind
 from perfmodel.specs.machine import Machine
@@ -59,6 +63,7 @@ def fresh_memory(
     prices: npt.NDArray[np.int64] | None = None,
     cpus: int = 1,
     device: Device | None = None,
+    frames: Frames | None = None,
     timeline: npt.NDArray[np.int64] | None = None,
 ) -> layout.Memory:
     """A run's memory before its first step.
@@ -77,6 +82,8 @@ def fresh_memory(
         The most that run at the same time.
     device : Device, optional
         At rest; without it requests take no time but their prices.
+    frames : Frames, optional
+        Page frames as `physical_frames` returns them; without them memory is never short.
     timeline : int64 array, shape (1 + rows, TIMELINE_COLUMNS), optional
         Receives what happens when, as `models.timeline` prepares it.
     """
@@ -96,6 +103,7 @@ def fresh_memory(
         pmds=np.zeros(processes * (regions + 1), dtype=layout.PMD),
         folios=np.zeros(folios, dtype=layout.FOLIO),
         clusters=np.zeros(clusters + 1, dtype=layout.CLUSTER),
+        frames=no_frames() if frames is None else frames,
         device=device,
         done=np.zeros(folios, dtype=np.int64),
         written=np.zeros(_MOST_WRITTEN, dtype=np.int64),
@@ -157,8 +165,16 @@ def run_one_step(memory: layout.Memory, step: Step) -> None:
         memory.state[Cell.READY] = first + count
 
 
-def out_of_memory() -> OutOfMemoryError:
-    """What a scenario ends with whose memory cgroup has nothing left to reclaim."""
+def out_of_memory(why: int) -> OutOfMemoryError:
+    """What a scenario ends with whose memory cgroup, or machine, has nothing left."""
+    if why == layout.NO_FRAMES:
+        return OutOfMemoryError(
+            Problem(
+                "the kernel would kill the process: no page frame is free. Choose a larger size, "
+                "or a smaller used_share",
+                key="memory.size",
+            )
+        )
     return OutOfMemoryError(
         Problem(
             "the kernel would kill the process: nothing can be reclaimed in its memory cgroup. "
@@ -200,7 +216,12 @@ class SimulatedMemory:
         sizes = abi.state_sizes(scenario, processes, _POOL_BYTES)
         parameters = abi.pack_parameters(scenario, policy, device, range(seed, seed + 1))
         self._lazy = policy.lazy_page_table_deposit
-        self._memory = fresh_memory(parameters[0], sizes, machine.translation, cpus=cpus)
+        frames = None
+        if scenario.memory is not None:
+            frames = physical_frames(scenario, parameters, sizes)(0)
+        self._memory = fresh_memory(
+            parameters[0], sizes, machine.translation, cpus=cpus, frames=frames
+        )
 
     def step(self, step: Step) -> StepCounts:
         """Do one step and return what it counted."""
@@ -208,7 +229,7 @@ class SimulatedMemory:
         m.counts[:] = 0
         run_one_step(m, step)
         if m.state[Cell.OUT_OF_MEMORY]:
-            raise out_of_memory()
+            raise out_of_memory(int(m.state[Cell.OUT_OF_MEMORY]))
         if m.state[Cell.EXHAUSTED]:
             raise CapabilityError("the memory of this run is too small for what it splits")
         counters = abi.name_counters(abi.counters_of(m.counts))
@@ -258,20 +279,35 @@ class _Snapshot:
             if self._cell(process, layout.ALIVE)
         }
         slots = self._slots()
+        return (
+            {
+                "processes": processes,
+                "slots": slots,
+                "folios": [self._folio(folio) for folio in self._ids],
+                "clusters": self._clusters(),
+                "slot_readahead": tuple(
+                    int(state[cell])
+                    for cell in (
+                        Cell.SLOT_READAHEAD_PREVIOUS,
+                        Cell.SLOT_READAHEAD_HITS,
+                        Cell.SLOT_READAHEAD_WINDOW,
+                    )
+                ),
+            }
+            | self._pressure(slots)
+            | self._frames()
+        )
+
+    def _frames(self) -> dict[str, Any]:
+        """Where folios lie, and how much is free in blocks of each order."""
+        m = self._m
+        if not m.parameters["frames"]:
+            return {}
+        owner = int(m.parameters["first_owner"]) + SPARE_OWNERS
         return {
-            "processes": processes,
-            "slots": slots,
-            "folios": [self._folio(folio) for folio in self._ids],
-            "clusters": self._clusters(),
-            "slot_readahead": tuple(
-                int(state[cell])
-                for cell in (
-                    Cell.SLOT_READAHEAD_PREVIOUS,
-                    Cell.SLOT_READAHEAD_HITS,
-                    Cell.SLOT_READAHEAD_WINDOW,
-                )
-            ),
-        } | self._pressure(slots)
+            "frames": [int(m.frames.frame_of[owner + folio]) - 1 for folio in self._ids],
+            "free_blocks": free_blocks(m.frames).tolist(),
+        }
 
     def _cell(self, process: int, field: int) -> int:
         return int(self._m.state[Cell.PROCESS + process * layout.PROCESS_CELLS + field])

@@ -18,6 +18,10 @@ def price_name(event: Event, device: SwapDevice) -> str:
     return name.replace("device.", f"devices.{device.name}.", 1)
 
 
+# Events that came later are drawn apart.
+_DRAWN_FIRST = Event.SCAN_FOLIO + 1
+
+
 def draw_prices(
     machine: Machine,
     device: SwapDevice,
@@ -67,8 +71,11 @@ def _standard_draws(
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Standard normal draws of all events' prices, and what all prices of a draw have in common."""
     generator = np.random.Generator(np.random.Philox(seed))
-    standard = generator.standard_normal((draws, N_EVENTS))
+    standard = generator.standard_normal((draws, _DRAWN_FIRST))
     common = generator.standard_normal((draws, 1))
+    # From a stream of their own, so that the others' draws stay what they were without them.
+    later = np.random.Generator(np.random.Philox(seed).jumped(2))
+    standard = np.hstack([standard, later.standard_normal((draws, N_EVENTS - _DRAWN_FIRST))])
     if machine.fit is None:
         return standard, np.ones((draws, 1))
     names = [price_name(event, device) for event in Event]

@@ -29,6 +29,7 @@ from perfmodel.kernels import layout
 from perfmodel.kernels.layout import Cell
 from perfmodel.models.devices import pack
 from perfmodel.models.memory import fresh_memory, out_of_memory, run_one_step
+from perfmodel.models.physical import physical_frames
 from perfmodel.models.prices import draw_prices
 from perfmodel.results.provenance import provenance
 from perfmodel.results.result import Result, StepResult
@@ -60,6 +61,7 @@ class Ending(Enum):
     COMPLETE = "complete"
     TOO_SMALL = "too small"  # its pools did not suffice
     OUT_OF_MEMORY = "out of memory"  # in the simulated memory cgroup
+    NO_FRAMES = "no frames"  # in all of the simulated memory
 
 
 @attrs.frozen(eq=False)
@@ -84,10 +86,11 @@ def clock_decides(scenario: Scenario, device: SwapDevice) -> bool:
     """Whether what happens depends on how long everything takes, so that no price is just a price.
 
     CPUs wait for one another and for a device with a service model; statistics that reclaim steers
-    by are brought up to date by the clock.
+    by are brought up to date by the clock, and khugepaged wakes by it. Where a scenario says how
+    much memory there is, each run finds another state of it.
     """
-    several = any(step.threads > 1 for step in scenario.steps)
-    return scenario.is_limited or device.service is not None or several
+    timed = any(step.threads > 1 or step.action is StepAction.WAIT for step in scenario.steps)
+    return scenario.is_limited or scenario.memory is not None or device.service is not None or timed
 
 
 def chance_decides(scenario: Scenario, policy: Policy) -> bool:
@@ -186,6 +189,7 @@ def count_events(
     mapping = np.zeros((len(seeds), N_MAPPING), dtype=np.int64)
     elapsed = np.zeros((len(seeds), len(scenario.steps)), dtype=np.int64)
     cpus = max(step.threads for step in scenario.steps)
+    frames = physical_frames(scenario, parameters, sizes)
 
     def run(index: int) -> Ending:
         memory = fresh_memory(
@@ -195,6 +199,7 @@ def count_events(
             prices[index],
             cpus,
             None if served_by is None else pack(served_by),
+            frames(index),
         )
         return run_steps(memory, scenario.steps, counts[index], elapsed[index], mapping[index])
 
@@ -206,7 +211,9 @@ def count_events(
         with ThreadPoolExecutor(at_once or _runs_at_once(len(seeds))) as pool:
             endings |= set(pool.map(run, range(1, len(seeds))))
     if Ending.OUT_OF_MEMORY in endings:
-        raise out_of_memory()
+        raise out_of_memory(layout.LIMIT_REACHED)
+    if Ending.NO_FRAMES in endings:
+        raise out_of_memory(layout.NO_FRAMES)
     if Ending.TOO_SMALL in endings:
         raise CapabilityError(_too_large(scenario, "and splitting it takes more than half"))
     return Runs(counts, elapsed, mapping)
@@ -246,7 +253,8 @@ def run_steps(
         elapsed[index] = memory.state[Cell.NOW] - begin
     describe_mapping(memory, mapping)
     if memory.state[Cell.OUT_OF_MEMORY]:
-        return Ending.OUT_OF_MEMORY
+        limited = memory.state[Cell.OUT_OF_MEMORY] == layout.LIMIT_REACHED
+        return Ending.OUT_OF_MEMORY if limited else Ending.NO_FRAMES
     return Ending.TOO_SMALL if memory.state[Cell.EXHAUSTED] else Ending.COMPLETE
 
 
@@ -270,6 +278,9 @@ def _breakdown(
         parts[abi.WAIT_PARTS[wait]] += int(waits[wait])
     for event in Event:
         parts[abi.PRICES[event][1]] += int(events[event]) * int(prices[event])
+    if not parts["idle"]:
+        # Only wait steps have such a part.
+        del parts["idle"]
     return {part: _nanoseconds(total) for part, total in parts.items()}
 
 
@@ -361,7 +372,7 @@ def simulate_draws(
                 elapsed_ns=_nanoseconds(by_run[0, index]),
                 interval_ns=(_nanoseconds(low), _nanoseconds(high)),
                 counters=abi.name_counters(
-                    abi.counters_of(counts[0, index]), limited=scenario.is_limited
+                    abi.counters_of(counts[0, index]), abi.hidden_counters(scenario)
                 ),
                 breakdown_ns=_breakdown(
                     events[0, index], abi.waits_of(counts[0, index]), prices[0]
