@@ -24,7 +24,7 @@ _PROGRESS_BYTES = 1 << 20
 
 
 def import_trace(
-    file: str,
+    file: Annotated[str, Parameter(allow_leading_hyphen=True)],
     out: Path | None = None,
     *,
     format: str | None = None,  # noqa: A002 (the option's name)
@@ -103,8 +103,9 @@ def import_trace(
         print_json(said)
     else:
         sys.stdout.write(
-            f"{target}: {done.accesses:,} of {done.read:,} accesses ({done.format}) in a region of "
-            f"{format_bytes(done.pages * PAGE_BYTES)}, {format_bytes(said['bytes'])} on disk\n"
+            f"{target}: {done.accesses:,} of {done.read:,} accesses ({done.format}) in a region "
+            f"of {format_bytes(done.pages * PAGE_BYTES)}, "
+            f"{format_bytes(target.stat().st_size)} on disk\n"
         )
     if done.interrupted:
         raise KeyboardInterrupt

@@ -140,15 +140,31 @@ def import_trace(
     InputError
         If nothing of it can be read.
     """
-    source = Source(name)
+    with Source(name) as source:
+        return _import(
+            source, name, out, form, options or Options(), recent, most, head or {}, progress
+        )
+
+
+def _import(
+    source: Source,
+    name: str,
+    out: Path,
+    form: Format | None,
+    options: Options,
+    recent: int,
+    most: int | None,
+    head: dict[str, Any],
+    progress: Progress,
+) -> Imported:
     form = form or find_format(source, name)
-    said = {"name": out.stem, "format": form.value, "recent": recent, **(head or {})}
+    said = {"name": out.stem, "format": form.value, "recent": recent, **head}
     if form is Format.PERFMODEL:
+        before = _own_head(Path(name))
         batches = _own_words(Path(name))
-        with_head = _own_head(Path(name))
-        said = {**with_head, **said, "format": with_head.get("format", form.value)}
+        said = {**before, **said, "format": before.get("format", form.value)}
     else:
-        batches = read_accesses(source, form, options or Options())
+        batches = read_accesses(source, form, options)
     with TraceWriter(out, said) as writer:
         collector = _Collector(writer, recent, 1 << 62 if most is None else most)
         damage, interrupted = None, False

@@ -303,9 +303,9 @@ class TraceFile(Accesses):
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._file = _open(path)
-        self.head = _read_head(self._file, path)
-        index = self._read_index()
+        with _open(path) as file:
+            self.head = _read_head(file, path)
+            index = self._read_index(file)
         self.remarks = index.remarks
         self._offsets = index.offsets
         self._ends = np.cumsum(index.counts)
@@ -322,15 +322,15 @@ class TraceFile(Accesses):
         message += "; 'perfmodel trace import' keeps what can be read"
         return DamagedTraceError(self._path, offset, message)
 
-    def _read_index(self) -> _Index:
-        size = self._file.seek(0, os.SEEK_END)
-        self._file.seek(max(0, size - _END.size))
-        end = self._file.read(_END.size)
+    def _read_index(self, file: BinaryIO) -> _Index:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - _END.size))
+        end = file.read(_END.size)
         where, magic = _END.unpack(end) if len(end) == _END.size else (0, b"")
         if magic != MAGIC or where > size:
             raise self._damaged(size, "the file has no end")
-        self._file.seek(where)
-        part = _read_part(self._file, self._path, _MOST_INDEX)
+        file.seek(where)
+        part = _read_part(file, self._path, _MOST_INDEX)
         if part.kind != _INDEX:
             raise self._damaged(where, "there is no index")
         index = _unpack_index(part, self._path)
@@ -344,8 +344,9 @@ class TraceFile(Accesses):
         if self._kept[0] == number:
             return self._kept[1]
         begin = int(self._offsets[number])
-        self._file.seek(begin)
-        part = _read_part(self._file, self._path, _MOST_BLOCK)
+        with _open(self._path) as file:
+            file.seek(begin)
+            part = _read_part(file, self._path, _MOST_BLOCK)
         words, _ = _unpack_block(part, self._path)
         pages = words >> 1
         ranges = pages // PAGES_PER_PMD

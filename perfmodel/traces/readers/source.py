@@ -6,11 +6,12 @@ import bz2
 import gzip
 import io
 import lzma
+import os
 import sys
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, Self, cast
 
 from perfmodel.errors import CapabilityError, InputError, Problem
 from perfmodel.traces.store import DamagedTraceError
@@ -61,7 +62,8 @@ class Source:
         self.size = 0
         try:
             if name == STANDARD_INPUT:
-                self._stored: BinaryIO = io.BufferedReader(cast(io.RawIOBase, sys.stdin.buffer))
+                # Another number for the same input, which stays open when this is closed.
+                self._stored: BinaryIO = os.fdopen(os.dup(sys.stdin.fileno()), "rb")
             else:
                 path = Path(name)
                 self._stored = path.open("rb")
@@ -79,6 +81,13 @@ class Source:
         self._failure: DamagedTraceError | None = None
         self._ahead = b""
         self._ahead = self._read(_SNIFFED)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+        self._stored.close()
 
     @property
     def position(self) -> int:
