@@ -30,7 +30,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def new_file(folder: Path) -> Path:
-    return folder / f"{next(_NUMBERS)}.trace"
+    return folder / f"{next(_NUMBERS):06}.trace"
 
 
 @given(st.lists(st.integers(-(1 << 63), (1 << 63) - 1), max_size=40))

@@ -64,8 +64,8 @@ class Call:
     racing: str = "none"
     # How many CPUs take turns; in which order they do does not show in what is counted.
     threads: int = 1
-    # Region pages that an access step goes to, one after the other.
-    trace: tuple[int, ...] = ()
+    # Region pages that an access step goes to, one after the other, and whether it writes there.
+    trace: tuple[tuple[int, bool], ...] = ()
 
     @property
     def is_whole(self) -> bool:
