@@ -190,8 +190,8 @@ def live_kernels() -> list[int]:
 
 def _accesses(words: Any) -> list[int]:
     """Pages of each workload, and what the live loops do to them."""
-    from perfmodel.kernels.touch import access_pages, access_pages_to_write, replay_accesses
     from perfmodel.kernels.recent import drop_recent
+    from perfmodel.kernels.touch import access_pages, access_pages_to_write, replay_accesses
     from perfmodel.specs.step import Step, StepAction, Workload
     from perfmodel.traces.generator import trace_of
     from perfmodel.traces.statistics import trace_statistics
