@@ -12,7 +12,7 @@ from perfmodel.specs.catalog import load_device, load_scenario
 
 MACHINE = "intel-emerald-rapids-guest"
 REPETITIONS = 3
-SCENARIOS = ("trace-sqlite", "trace-compiler")
+SCENARIOS = ("trace-sqlite", "trace-compiler", "trace-alternating")
 ENTRY = "pte"
 MOST_DIFFERENT = 0.05
 # Fewer faults than that say nothing in per cent.

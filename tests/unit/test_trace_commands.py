@@ -175,7 +175,7 @@ def test_the_figure_shows_what_was_counted() -> None:
 
 def test_installed_traces_can_be_read_and_are_small() -> None:
     installed = names("trace")
-    assert {"compiler", "sqlite"} <= set(installed)
+    assert {"compiler", "sort", "sqlite"} <= set(installed)
     assert sum(path.stat().st_size for path in installed.values()) < 2 << 20
     for name in installed:
         file = TraceFile(find_trace(name))
@@ -185,7 +185,7 @@ def test_installed_traces_can_be_read_and_are_small() -> None:
             assert int(block.max()) >> 1 < file.pages
 
 
-@pytest.mark.parametrize("name", ["trace-compiler", "trace-sqlite"])
+@pytest.mark.parametrize("name", ["trace-alternating", "trace-compiler", "trace-sqlite"])
 def test_scenarios_of_traces_have_room_for_them(name: str) -> None:
     scenario = load_scenario(name)
     steps = [step for step in scenario.steps if step.action is StepAction.ACCESS]

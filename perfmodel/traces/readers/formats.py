@@ -46,6 +46,8 @@ class Options:
     columns: Columns | None = None
 
 
+# A recording that begins as text is one, whatever comes later.
+_TEXT = 512
 _MARKS = (
     (Format.DAMON, re.compile(rb"damon_aggregated: target_id=")),
     (Format.DYNAMORIO, re.compile(rb"^Format: <data address>|byte\(s\) @ 0x", re.MULTILINE)),
@@ -75,7 +77,7 @@ def find_format(source: Source, name: str) -> Format:
         return Format.ORACLE_GENERAL
     if "champsim" in lower:
         return Format.CHAMPSIM
-    if b"\0" not in start:
+    if b"\0" not in start[:_TEXT]:
         for form, mark in _MARKS:
             if mark.search(start):
                 return form
