@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perfmodel.errors import InputError
+from perfmodel.errors import CapabilityError, InputError
 from perfmodel.traces.importing import import_trace
 from perfmodel.traces.readers.formats import Format, Options, find_format, read_accesses
 from perfmodel.traces.readers.source import Source
@@ -24,6 +24,7 @@ from perfmodel.traces.store import DamagedTraceError, TraceFile
 
 _NUMBERS = itertools.count()
 PAGE = 4096
+ZSTANDARD = b"\x28\xb5\x2f\xfd"
 Access = tuple[int, int, bool]
 
 
@@ -170,16 +171,30 @@ def test_any_bytes_are_read_or_refused_in_one_line(
     folder: Path, form: Format, content: bytes
 ) -> None:
     name = write(folder, content)
-    with Source(name) as source:
-        message = ""
-        try:
+    message = ""
+    try:
+        with Source(name) as source:
             for words in read_accesses(source, form, Options()):
                 assert words.dtype == np.int64
                 assert words.size == 0 or words.min() >= 0
-        except InputError as error:
-            message = str(error)
+    except InputError as error:
+        message = str(error)
+    except CapabilityError as error:
+        assert content.startswith(ZSTANDARD)
+        assert "pip install zstandard" in str(error)
     assert len(message.splitlines()) <= 1
     assert message.startswith(name) or not message
+
+
+def test_a_recording_in_zstandard_says_what_it_takes(tmp_path: Path) -> None:
+    try:
+        import zstandard
+    except ImportError:
+        with pytest.raises(CapabilityError, match="pip install zstandard"):
+            Source(write(tmp_path, ZSTANDARD + b"0"))
+    else:
+        content = zstandard.ZstdCompressor().compress(lackey([(4096, 8, False)]))
+        assert read(write(tmp_path, content)) == [2]
 
 
 def test_the_line_that_is_wrong_is_named(tmp_path: Path) -> None:

@@ -68,11 +68,8 @@ class Source:
                 path = Path(name)
                 self._stored = path.open("rb")
                 self.size = path.stat().st_size
-            start = cast(io.BufferedReader, self._stored).peek(8)
             self._file: Any = self._stored
-            for magic, opener in _COMPRESSIONS:
-                if start.startswith(magic):
-                    self._file = opener(self._stored)
+            self._unpack()
         except OSError as error:
             message = f"cannot be read: {error.strerror}"
             raise InputError(Problem(message, file=self.name)) from None
@@ -81,6 +78,16 @@ class Source:
         self._failure: DamagedTraceError | None = None
         self._ahead = b""
         self._ahead = self._read(_SNIFFED)
+
+    def _unpack(self) -> None:
+        start = cast(io.BufferedReader, self._stored).peek(8)
+        for magic, opener in _COMPRESSIONS:
+            if start.startswith(magic):
+                try:
+                    self._file = opener(self._stored)
+                except CapabilityError:
+                    self._stored.close()
+                    raise
 
     def __enter__(self) -> Self:
         return self
