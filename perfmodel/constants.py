@@ -197,6 +197,17 @@ class Delay(IntEnum):
     RESPONDER = 8
 
 
+class Happening(IntEnum):
+    """What a row of a timeline is about."""
+
+    EVENT = 0  # the price of `Event`s of one kind
+    WAITING = 1  # by `Wait`
+    FAULT = 2  # as a whole; 1 for a major one
+    HOLD = 3  # of a `Lock`
+    REQUEST = 4  # to the device; 1 for a write
+    FALLBACK = 5  # by `Fallback`
+
+
 class Hold(IntEnum):
     """What is kept of the holds of one lock; a hold's length is the entries or words in it."""
 

@@ -12,6 +12,7 @@ from perfmodel.constants import (
     Counter,
     Event,
     Fallback,
+    Happening,
     Mapping,
     PteKind,
     RegionState,
@@ -25,7 +26,7 @@ from perfmodel.kernels.background import (
     swapoff,
     zswap_writeback,
 )
-from perfmodel.kernels.clock import charge, switch_to
+from perfmodel.kernels.clock import charge, fall_back, record_own, switch_to, work_on
 from perfmodel.kernels.collapse import collapse_range
 from perfmodel.kernels.faults import handle_fault, needs_fault
 from perfmodel.kernels.layout import (
@@ -33,7 +34,6 @@ from perfmodel.kernels.layout import (
     ARMED,
     COUNTERS,
     DIRTY,
-    FALLBACKS,
     READAHEAD_HITS,
     TRACKED,
     TRANSLATED_LEAF,
@@ -109,7 +109,17 @@ def _race(m, process, span):
     """Another thread discards half of a range whose PMD swap entry a fault has just read."""
     zap_chunk(m, process, span, np.int64(_RACED_FIRST), np.int64(PAGES_PER_PMD))
     end_call(m)
-    m.counts[FALLBACKS + Fallback.SLOT_FREED] += 1
+    fall_back(m, np.int64(Fallback.SLOT_FREED.value))
+
+
+@inline_kernel
+def _fault(m, process, q, entry, write):
+    """One page fault, which a timeline shows as a whole."""
+    begin = m.state[Cell.NOW]
+    before = m.counts[COUNTERS + Counter.PGMAJFAULT]
+    handle_fault(m, process, q, entry, write)
+    major = m.counts[COUNTERS + Counter.PGMAJFAULT] - before
+    record_own(m, Happening.FAULT.value, major, begin, m.state[Cell.NOW], entry)
 
 
 @inline_kernel
@@ -117,6 +127,7 @@ def access(m, process, number, write, racing):
     """One access to a page: the walk, the fault, the translation, the data."""
     q = pmd_number(m, process, number // PAGES_PER_PMD)
     entry = number % PAGES_PER_PMD
+    work_on(m, q)
     while needs_fault(m, q, entry, write):
         if runs_short(m):
             return
@@ -131,7 +142,7 @@ def access(m, process, number, write, racing):
             m.counts[COUNTERS + Counter.PGFAULT] += 1
             _race(m, process, number // PAGES_PER_PMD)
         else:
-            handle_fault(m, process, q, entry, write)
+            _fault(m, process, q, entry, write)
     translated = np.int64(m.pmds[q]["translated"])
     if pmd_kind(m, q) == RegionState.PTE_TABLE:
         m.pmds[q]["translated"] = translated | TRANSLATED_PAGES
@@ -287,6 +298,7 @@ def fill(m):
     Where there is none to be had, or none is wanted, smaller folios fault in one by one.
     """
     for span in range(m.state[Cell.REGIONS]):
+        work_on(m, span)
         charge(m, Event.WRITE_PAGE, PAGES_PER_PMD)
         entry = np.int64(0)
         while entry < PAGES_PER_PMD:
@@ -300,7 +312,7 @@ def fill(m):
                         m.rows[pmd_value(m, span), entry] = word | DIRTY
                     entry += 1
                     continue
-            handle_fault(m, np.int64(0), np.int64(span), entry, np.int64(1))
+            _fault(m, np.int64(0), np.int64(span), entry, np.int64(1))
             if pmd_kind(m, span) == RegionState.PMD_MAPPED:
                 m.pmds[span]["flags"] = pmd_flags(m, span) | DIRTY
                 entry = np.int64(PAGES_PER_PMD)
@@ -311,6 +323,7 @@ def _act_on_chunk(m, step, span, first, end):
     """What a call does to its part of one range."""
     action = step["action"]
     process = step["process"]
+    work_on(m, pmd_number(m, process, span))
     if action == Action.PAGEOUT:
         pageout_chunk(m, process, span, first, end, np.int64(0))
     elif action == Action.COLD:
@@ -377,6 +390,7 @@ def _collapse(m, process, by_call):
         shift = shift_of(m, process)
         end = shift + m.state[Cell.REGIONS] * PAGES_PER_PMD
         if number >= shift and number + PAGES_PER_PMD <= end:
+            work_on(m, pmd_number(m, process, span))
             collapse_range(m, process, span, by_call)
     end_call(m)
 

@@ -17,7 +17,7 @@ from perfmodel.constants import (
     Zswap,
 )
 from perfmodel.kernels._jit import inline_kernel, inner_kernel
-from perfmodel.kernels.clock import charge, hold_cluster, hold_pmd, hold_table
+from perfmodel.kernels.clock import charge, fall_back, hold_cluster, hold_pmd, hold_table
 from perfmodel.kernels.folios import (
     add_mappings,
     folio_order,
@@ -33,7 +33,6 @@ from perfmodel.kernels.layout import (
     COUNTERS,
     DIRTY,
     EXCLUSIVE,
-    FALLBACKS,
     PROTECTION_MASK,
     PROTECTION_SHIFT,
     SLOT_COUNT,
@@ -196,7 +195,7 @@ def leaf_write_fault(m, process, q, entry):
         m.pmds[q]["flags"] = flags | OWN
     else:
         split_mapping(m, q, np.int64(0))
-        m.counts[FALLBACKS + Fallback.WRITE_SHARED] += 1
+        fall_back(m, np.int64(Fallback.WRITE_SHARED.value))
         pte_write_fault(m, process, q, entry)
 
 

@@ -251,6 +251,20 @@ LOCK_OWNERS = LOCK_ENDS + MOST_BOOKED
 LOCK_COLUMNS = LOCK_OWNERS + MOST_BOOKED
 
 
+# A row of `Memory.timeline`, and what stands in the first one instead.
+ROW_KIND = 0  # a `Happening`
+ROW_WHAT = 1
+ROW_CPU = 2
+ROW_BEGIN = 3  # picoseconds, as is the end
+ROW_END = 4
+ROW_COUNT = 5  # events, entries under the lock, pages of the request, the page of a fault
+ROW_RANGE = 6  # number of the PMD record at work
+TIMELINE_COLUMNS = 7
+NEXT_ROW = 0
+ONLY_RANGE = 1  # -1 for all
+RANGE_AT_WORK = 2
+
+
 @inline_kernel
 def cpu_cell(cpu):
     """First cell of a CPU that does not run now."""
@@ -281,6 +295,7 @@ class Memory(NamedTuple):
     trace : int64, shape (CPUs, accesses), pages of an access step, in each CPU's share
     tlb_arrays, tlb_paths : int64, tables of `translation_layout`
     tlb : int64, shape (CPUs, entries), entries of the TLBs, rows aligned to 64 bytes
+    timeline : int64, shape (1 + rows, TIMELINE_COLUMNS), what happened when; no rows, no timeline
     """
 
     parameters: np.void
@@ -302,3 +317,4 @@ class Memory(NamedTuple):
     tlb_arrays: np.ndarray
     tlb_paths: np.ndarray
     tlb: np.ndarray
+    timeline: np.ndarray

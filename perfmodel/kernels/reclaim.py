@@ -13,7 +13,7 @@ from perfmodel.constants import (
     SwapEntryLevel,
 )
 from perfmodel.kernels._jit import inline_kernel, inner_kernel
-from perfmodel.kernels.clock import charge, hold_cluster, hold_pmd, hold_table
+from perfmodel.kernels.clock import charge, fall_back, hold_cluster, hold_pmd, hold_table
 from perfmodel.kernels.folios import (
     add_mappings,
     clear_flag,
@@ -33,7 +33,6 @@ from perfmodel.kernels.layout import (
     COLLECTED,
     COUNTERS,
     DIRTY,
-    FALLBACKS,
     FOLIO_DIRTY,
     FOLIO_LAZYFREE,
     FOLIO_PARTIALLY_MAPPED,
@@ -335,7 +334,7 @@ def swap_out(m, folio):
         slot = allocate_slots(m, order)
         if slot < 0:
             if order == PMD_ORDER:
-                m.counts[FALLBACKS + allocation_failure(m)] += 1
+                fall_back(m, allocation_failure(m))
                 m.counts[COUNTERS + Counter.THP_SWPOUT_FALLBACK] += 1
             count_order(m, np.int64(OrderCounter.SWPOUT_FALLBACK.value), order)
             split_folio(m, folio)

@@ -60,6 +60,7 @@ def fresh_memory(
     prices: npt.NDArray[np.int64] | None = None,
     cpus: int = 1,
     device: Device | None = None,
+    timeline: npt.NDArray[np.int64] | None = None,
 ) -> layout.Memory:
     """A run's memory before its first step.
 
@@ -77,6 +78,8 @@ def fresh_memory(
         The most that run at the same time.
     device : Device, optional
         At rest; without it requests take no time but their prices.
+    timeline : int64 array, shape (1 + rows, TIMELINE_COLUMNS), optional
+        Receives what happens when, as `models.timeline` prepares it.
     """
     from perfmodel.kernels.engine import prepare
 
@@ -85,6 +88,8 @@ def fresh_memory(
         device = plain_device(1.0)
     if prices is None:
         prices = np.zeros(N_PRICES, dtype=np.int64)
+    if timeline is None:
+        timeline = fresh_timeline(0)
     tlb_arrays, tlb_paths, tlb = pack_tlbs(translation, cpus)
     # All zeros come from the kernel's zero page: what a run never writes is never real memory.
     memory = layout.Memory(
@@ -107,9 +112,18 @@ def fresh_memory(
         tlb_arrays=tlb_arrays,
         tlb_paths=tlb_paths,
         tlb=tlb,
+        timeline=timeline,
     )
     prepare(memory, regions, clusters, neighbour, free)
     return memory
+
+
+def fresh_timeline(rows: int, only_range: int = -1) -> npt.NDArray[np.int64]:
+    """Room for so much of what happens, for one 2 MiB range or (-1) for all."""
+    timeline = np.zeros((1 + rows, layout.TIMELINE_COLUMNS), dtype=np.int64)
+    timeline[0, layout.NEXT_ROW] = 1
+    timeline[0, layout.ONLY_RANGE] = only_range
+    return timeline
 
 
 def run_one_step(memory: layout.Memory, step: Step) -> None:

@@ -36,13 +36,13 @@ from perfmodel.specs.catalog import load_device, load_machine, load_policy, load
 from perfmodel.specs.device import DeviceKind, SwapDevice
 from perfmodel.specs.machine import Machine
 from perfmodel.specs.policy import SIMULATED_ENTRIES, Policy
-from perfmodel.specs.scenario import Scenario
+from perfmodel.specs.scenario import PageContent, Scenario
 from perfmodel.specs.step import Step, StepAction
 from perfmodel.units import format_bytes
 
 DEFAULT_DRAWS = 400
 # Where an allocation may or may not fail, or CPUs wait for one another: that depends on the draw.
-_RUNS = 32
+RUNS_PER_SEED = 32
 _LOW, _HIGH = 0.05, 0.95
 _SERVED_EVENTS = [
     Event.READ_REQUEST,
@@ -80,6 +80,24 @@ class Runs:
     mapping: npt.NDArray[np.int64]
 
 
+def best_prices(
+    machine: Machine, device: SwapDevice, seed: int, content: PageContent
+) -> npt.NDArray[np.int64]:
+    """What a run at the machine's best numbers is priced with; shape (N_PRICES,), picoseconds."""
+    best: npt.NDArray[np.int64] = _prices(machine, device, 0, seed, content)[0]
+    return best
+
+
+def _prices(
+    machine: Machine, device: SwapDevice, draws: int, seed: int, content: PageContent
+) -> npt.NDArray[np.int64]:
+    prices = draw_prices(machine, device, draws, seed, content)
+    if device.service is not None:
+        # The service model knows what they take.
+        prices[:, _SERVED_EVENTS] = 0
+    return prices
+
+
 def check_seed_and_draws(seed: int, draws: int) -> None:
     """Raise an `InputError` for a seed or a number of draws that cannot be."""
     if type(seed) is not int or not 0 <= seed <= _LARGEST_SEED:
@@ -92,7 +110,7 @@ def _runs_at_once(runs: int) -> int:
     return min(runs, len(os.sched_getaffinity(0)))
 
 
-def _state_sizes(scenario: Scenario, policy: Policy, runs: int) -> npt.NDArray[np.int64]:
+def state_sizes(scenario: Scenario, policy: Policy, runs: int) -> npt.NDArray[np.int64]:
     """Sizes of a run's state, so that all runs together leave half of the memory alone."""
     at_once = _runs_at_once(runs)
     available = available_memory_bytes()
@@ -138,7 +156,7 @@ def count_events(
         prices = np.zeros((len(seeds), N_PRICES), dtype=np.int64)
     parameters = abi.pack_parameters(scenario, policy, device, seeds)
     parameters["device_model"] = int(served_by is not None)
-    sizes = _state_sizes(scenario, policy, len(seeds))
+    sizes = state_sizes(scenario, policy, len(seeds))
     translation = machine.translation
     counts = np.zeros((len(seeds), len(scenario.steps), layout.N_COUNTS), dtype=np.int64)
     mapping = np.zeros((len(seeds), N_MAPPING), dtype=np.int64)
@@ -260,12 +278,9 @@ def simulate_draws(
     # Statistics that reclaim steers by are brought up to date by the clock.
     served = device.service is not None
     overlaps = scenario.is_limited or served or any(step.threads > 1 for step in scenario.steps)
-    runs = min(_RUNS, draws + 1) if random or overlaps else 1
-    seeds = range(seed * _RUNS, seed * _RUNS + runs)
-    prices = draw_prices(machine, device, draws, seed, scenario.region.content)
-    if served:
-        # The service model knows what they take.
-        prices[:, _SERVED_EVENTS] = 0
+    runs = min(RUNS_PER_SEED, draws + 1) if random or overlaps else 1
+    seeds = range(seed * RUNS_PER_SEED, seed * RUNS_PER_SEED + runs)
+    prices = _prices(machine, device, draws, seed, scenario.region.content)
     turn = np.arange(draws + 1) % runs
     drawn = prices[:runs] if overlaps else None
     done = count_events(
