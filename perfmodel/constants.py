@@ -57,6 +57,25 @@ class Workload(IntEnum):
     CYCLIC = 0
     UNIFORM = 1
     ZIPF = 2
+    STRIDED = 3
+    POINTER_CHASE = 4
+    PHASES = 5
+    GUPS = 6
+    KEY_VALUE = 7
+    GRAPH_SEARCH = 8
+    CHURN = 9
+    TRACE = 10
+
+
+class KeyValueMix(IntEnum):
+    """Operations of a key-value workload; the names are those of `specs.step.KeyValueMix`."""
+
+    A = 0
+    B = 1
+    C = 2
+    D = 3
+    E = 4
+    F = 5
 
 
 class Content(IntEnum):

@@ -22,10 +22,12 @@ from perfmodel.measure.limits import needs_cgroup
 from perfmodel.measure.settings import KernelSettings
 from perfmodel.measure.swapdevice import LiveSwapDevice
 from perfmodel.measure.system import System, write_setting
+from perfmodel.specs.catalog import find_trace
 from perfmodel.specs.device import SwapDevice
 from perfmodel.specs.policy import SHMEM_ENTRY
 from perfmodel.specs.scenario import Backing, Scenario
 from perfmodel.specs.step import Step, StepAction
+from perfmodel.traces.generator import accesses_of
 
 # One repetition moves at most the region a few times; a machine that needs longer is not well.
 _SECONDS_PER_REPETITION = 60
@@ -144,7 +146,7 @@ class LiveSession:
         assert self._worker is not None, "use the session as a context"
         size = scenario.region.size_bytes
         accesses = sum(
-            step.number_of_accesses(scenario.region.pages)
+            accesses_of(step, scenario.region.pages)
             for step in scenario.steps
             if step.action is StepAction.ACCESS
         )
@@ -241,11 +243,19 @@ def _requested_steps(steps: tuple[Step, ...]) -> list[dict[str, Any]]:
     return requested
 
 
+_OF_AN_ACCESS = (
+    *("accesses", "rounds", "exponent", "scattered", "seed"),
+    *("stride", "window", "phase_accesses"),
+)
+
+
 def _requested_access(step: Step) -> dict[str, Any]:
-    names = ("accesses", "rounds", "exponent", "scattered", "seed")
     if step.action is not StepAction.ACCESS:
         return {}
-    return {"workload": step.workload.value} | {name: getattr(step, name) for name in names}
+    named = {"workload": step.workload.value, "mix": step.mix.value, "trace": ""}
+    if step.trace:
+        named["trace"] = str(find_trace(step.trace).absolute())
+    return named | {name: getattr(step, name) for name in _OF_AN_ACCESS}
 
 
 def _has_thps(scenario: Scenario, reply: Repetition) -> bool:

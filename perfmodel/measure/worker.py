@@ -24,6 +24,7 @@ from perfmodel.kernels.touch import (
     access_pages,
     access_pages_to_write,
     reference_loop,
+    replay_accesses,
     touch_pages,
     write_pages,
     write_regions,
@@ -129,7 +130,8 @@ def _rehearse() -> None:
     actor = Actor(region, make_content("zero"), pressure)
     trace = Step("access", StepAction.ACCESS, workload=Workload.ZIPF)
     access_pages(region.words, trace_of(trace, PAGES_PER_PMD).all_pages())
-    access_pages_to_write(region.words, np.zeros(1, dtype=np.int64))
+    for access in (access_pages_to_write, replay_accesses):
+        access(region.words, np.zeros(1, dtype=np.int64))
     step = {"first_page": 0, "page_count": 8, "pages": [0], "write": True, "writable": True}
     for action in ("touch", "protect", "mincore", "pagemap", "smaps"):
         actor.perform(step | {"action": action})

@@ -24,6 +24,7 @@ from perfmodel.specs.published import PublishedLatencies
 from perfmodel.specs.published_devices import PublishedDevices
 from perfmodel.specs.scenario import Scenario
 from perfmodel.specs.service import BlockLayer
+from perfmodel.specs.step import Step
 from perfmodel.specs.study import Study
 
 _PACKAGE = Path(__file__).parent.parent
@@ -54,17 +55,19 @@ _FOLDERS: dict[str, tuple[Path, ...]] = {
     "study": (_PACKAGE / "study_files", _CHECKOUT / "workloads" / "studies"),
     "experiment": (_PACKAGE / "experiments", _CHECKOUT / "calibration" / "experiments"),
     "published": (_PACKAGE / "published", _CHECKOUT / "calibration" / "published"),
+    "trace": (_PACKAGE / "recorded", _CHECKOUT / "workloads" / "traces"),
 }
+TRACE_SUFFIX = ".trace"
 
 
 _MEASURED = (_PACKAGE / "measured", _CHECKOUT / "calibration" / "measured")
 
 
 def names(kind: str) -> dict[str, Path]:
-    """Every installed spec of one kind: a machine, device, policy, scenario or kernel_costs."""
+    """Every installed spec of one kind: a machine, device, policy, scenario, trace ..."""
     found: dict[str, Path] = {}
     for folder in _FOLDERS[kind]:
-        for path in sorted(folder.glob("*.toml")):
+        for path in sorted(folder.glob(f"*{_suffix(kind)}")):
             found.setdefault(path.stem, path)
     return found
 
@@ -78,8 +81,17 @@ def measured_files(kind: str) -> list[Path]:
     return []
 
 
+def _suffix(kind: str) -> str:
+    return TRACE_SUFFIX if kind == "trace" else ".toml"
+
+
+def find_trace(name: str | Path) -> Path:
+    """Where the trace of a name or path is."""
+    return _locate("trace", str(name))
+
+
 def _locate(kind: str, name: str) -> Path:
-    if name.endswith(".toml") or "/" in name:
+    if name.endswith(_suffix(kind)) or "/" in name:
         return Path(name)
     installed = names(kind)
     if name not in installed:
@@ -237,7 +249,15 @@ def load_scenario(name: str | Path, **parameters: int) -> Scenario:
             raise InputError(Problem(message, file=str(path), key=key))
         values[key] = value
     table.pop("parameters", None)
-    return io.structure(Scenario, _substitute(table, values), str(path))
+    scenario = io.structure(Scenario, _substitute(table, values), str(path))
+    return attrs.evolve(scenario, steps=tuple(_beside(path, step) for step in scenario.steps))
+
+
+def _beside(scenario: Path, step: Step) -> Step:
+    """A trace that a scenario names by its path stands where that leads from the scenario."""
+    if not step.trace or step.trace in names("trace"):
+        return step
+    return attrs.evolve(step, trace=str(scenario.parent / step.trace))
 
 
 def load_study(name: str | Path) -> Study:

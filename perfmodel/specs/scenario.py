@@ -241,7 +241,7 @@ class _Memory:
             return "touches pages that an earlier step has unmapped"
         if step.action is StepAction.MOVE and part & ~self.writable:
             return "moves pages that are read-only"
-        if step.action in (StepAction.TOUCH, StepAction.ACCESS) and step.write:
+        if step.action in (StepAction.TOUCH, StepAction.ACCESS) and step.may_write:
             if part & ~self.writable:
                 return "writes to pages that are read-only"
             if part & self.guarded:

@@ -129,10 +129,14 @@ def khugepaged_of(settings: Settings) -> dict[str, int]:
 def fields_of(step: Step, pages: int) -> dict[str, Any]:
     """A step as the oracle takes it, for a region of so many pages."""
     fields = attrs.asdict(step)
-    for name in ("workload", "accesses", "rounds", "exponent", "scattered", "seed"):
+    for name in (
+        *("workload", "accesses", "rounds", "exponent", "scattered", "seed"),
+        *("stride", "window", "phase_accesses", "mix", "trace"),
+    ):
         del fields[name]
     if step.action is StepAction.ACCESS:
-        fields["trace"] = tuple(trace_of(step, pages).all_pages().tolist())
+        words = trace_of(step, pages).all_words().tolist()
+        fields["trace"] = tuple((word // 2, bool(word % 2)) for word in words)
     return fields | {"action": str(step.action), "racing": str(step.racing)}
 
 

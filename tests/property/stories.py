@@ -131,16 +131,20 @@ def tell_limited(pick: Pick, most_steps: int) -> Story:
     return Story(scenario, policy, device, machine, seed)
 
 
+# All but what is recorded.
+WORKLOADS = tuple(workload for workload in Workload if workload is not Workload.TRACE)
+
+
 def _limited_step(pick: Pick, name: str, scenario: Scenario) -> Step:
     action = pick(LIMITED_ACTIONS)
     fields: dict[str, Any] = {}
     if action is StepAction.ACCESS:
-        workload = pick(tuple(Workload))
+        workload = pick(WORKLOADS)
         fields |= {
             "workload": workload,
             "accesses": pick((500, 1, 100, 2000, 4000)),
             "seed": pick(range(3)),
-            "write": pick((False, True)),
+            "write": pick((False, True)) and not workload.says_what_it_writes,
         }
         if workload is Workload.ZIPF:
             fields |= {"exponent": pick((0.9, 1.2)), "scattered": pick((True, False))}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tests.oracles.mechanism.blocks import (
     classify,
     is_own,
@@ -67,8 +69,9 @@ def access_pages(world: World, call: Call) -> None:
     """An access step: single pages, in the order of its trace."""
     process = world.processes[call.process]
     world.warm = range(0)
-    for page in call.trace:
-        access(world, process, page, call)
+    reading, writing = (replace(call, write=write) for write in (False, True))
+    for page, write in call.trace:
+        access(world, process, page, writing if write else reading)
 
 
 def access(world: World, process: Process, region_page: int, call: Call) -> None:

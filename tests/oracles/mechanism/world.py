@@ -77,8 +77,8 @@ class Call:
     threads: int = 1
     # Of a wait.
     milliseconds: int = 0
-    # Region pages that an access step goes to, one after the other.
-    trace: tuple[int, ...] = ()
+    # Region pages that an access step goes to, one after the other, and whether it writes there.
+    trace: tuple[tuple[int, bool], ...] = ()
 
     @property
     def is_whole(self) -> bool:
