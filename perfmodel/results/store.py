@@ -138,6 +138,11 @@ def load_measurements(path: Path) -> list[Result]:
                 raise InputError(
                     Problem("must be a list of positive numbers", file=str(path), key=key)
                 )
+            for name, pairs in result.reference_ns.items():
+                if len(pairs) != len(step.repetitions_ns) or min(map(min, pairs)) <= 0:
+                    key = f"results[{index}].reference_ns.{name}"
+                    message = "must be two positive numbers for each repetition"
+                    raise InputError(Problem(message, file=str(path), key=key))
         if result.regions < 1:
             key = f"results[{index}].regions"
             raise InputError(Problem("must be at least 1", file=str(path), key=key))
