@@ -66,7 +66,7 @@ class EvidenceFormat(Generic[M]):
         document = {
             "format": self.name,
             "version": self.version,
-            "measurement": io.to_table(measurement),
+            "measurement": _shortened(io.to_table(measurement)),
         }
         write_new(document, path)
 
@@ -159,6 +159,15 @@ def save_measurements(
     )
 
 
+def _shortened(value: Any) -> Any:
+    """The same document, whole numbers without a fraction: a loader takes them for floats."""
+    if isinstance(value, dict):
+        return {key: _shortened(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_shortened(inner) for inner in value]
+    return _shortest(value) if type(value) is float else value
+
+
 def _shortest(time: float) -> float:
     return int(time) if time == int(time) else time
 
@@ -214,9 +223,7 @@ def _with_shared(result: Result, file: _File) -> Result:
     return attrs.evolve(
         result,
         provenance=file.provenance | result.provenance,
-        steps=tuple(
-            attrs.evolve(step, counters=zeros | step.counters) for step in result.steps
-        ),
+        steps=tuple(attrs.evolve(step, counters=zeros | step.counters) for step in result.steps),
     )
 
 
