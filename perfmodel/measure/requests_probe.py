@@ -189,6 +189,18 @@ def measure_requests(
     )
 
 
+def time_requests(device: str, operation: Operation, size: int, depth: int) -> list[float]:
+    """Latencies of some requests to a device that is made and removed again, in nanoseconds."""
+    found = _Found()
+    memory = _buffers()
+    address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    generator = np.random.default_rng(1)
+    with BlockDevice(load_device(device), _CLUSTERS) as block:
+        _fill(block.descriptor, memory)
+        _time_case(block.descriptor, (operation, size, depth), address, found, generator, 1.0)
+    return found.latencies
+
+
 def _fill(descriptor: int, memory: mmap.mmap) -> None:
     """Write all of the device once: what was never written is not read, either."""
     view = memoryview(memory)
