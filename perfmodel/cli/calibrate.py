@@ -19,6 +19,8 @@ from perfmodel.results.result import Result
 from perfmodel.results.stability import complaints
 from perfmodel.specs.catalog import load_plan, user_profiles
 
+_DEFAULT_PLAN = "calibration"
+
 
 def calibrate(
     *,
@@ -29,7 +31,7 @@ def calibrate(
     shootdown: list[Path] | None = None,
     save_evidence: Path | None = None,
     resume: Path | None = None,
-    plan: str = "calibration",
+    plan: str = _DEFAULT_PLAN,
     measure_only: Annotated[bool, Parameter(negative=())] = False,
     list_only: Annotated[bool, Parameter(name="--list", negative=())] = False,
 ) -> None:
@@ -53,7 +55,7 @@ def calibrate(
     save_evidence
         New file for this run's measurements; without it, it stands beside the profile.
     resume
-        Go on with the run of this file.
+        Go on with the run of this file; name the plan again if it was a path.
     plan
         Name or path of the plan that says what is measured.
     measure_only
@@ -112,7 +114,8 @@ def _measure(
     try:
         with progress_bar("measuring") as progress:
             if resume is not None:
-                return running.resume(file, report=say, progress=progress)
+                again = None if plan == _DEFAULT_PLAN else load_plan(plan)
+                return running.resume(file, plan=again, report=say, progress=progress)
             return running.start(
                 load_plan(plan),
                 file,
