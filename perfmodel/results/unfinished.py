@@ -10,7 +10,7 @@ import json
 import os
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import attrs
 
@@ -20,6 +20,7 @@ from perfmodel.specs.quantity import text, tuple_of, whole_number
 
 FORMAT = "perfmodel-unfinished-run"
 VERSION = 1
+Spec = TypeVar("Spec")
 
 
 @attrs.frozen(kw_only=True)
@@ -151,15 +152,15 @@ def load_unfinished(path: Path) -> Unfinished:
     head_table = _parse(lines[0], path, 1)
     if not isinstance(head_table, dict) or head_table.get("format") != FORMAT:
         raise InputError(Problem(f"is no file of {FORMAT}", file=str(path)))
-    head = io.structure(Head, head_table, f"{path}: line 1")
+    head = _structured(Head, head_table, path, 1)
     repetitions: list[list[tuple[int, DoneRepetition]]] = [[] for _ in head.arms]
     failed: dict[int, str] = {}
     programs = set()
     for number, content in enumerate(lines[1:], start=2):
-        line = io.structure(Line, _parse(content, path, number), f"{path}: line {number}")
+        line = _structured(Line, _parse(content, path, number), path, number)
         if line.arm >= len(head.arms):
             message = f"must be less than {len(head.arms)}, the number of arms"
-            raise InputError(Problem(message, file=f"{path}: line {number}", key="arm"))
+            raise InputError(Problem(message, file=str(path), key=f"line {number}: arm"))
         if line.program:
             programs.add(line.program)
         elif line.arm >= 0 and line.failed:
@@ -187,8 +188,23 @@ def _parse(content: bytes, path: Path, number: int) -> Any:
     try:
         return json.loads(content)
     except (ValueError, RecursionError):
-        where = f"{path}: line {number}"
-        raise InputError(Problem("is not valid JSON", file=where)) from None
+        problem = Problem("is not valid JSON", file=str(path), key=f"line {number}")
+        raise InputError(problem) from None
+
+
+def _structured(kind: type[Spec], table: Any, path: Path, number: int) -> Spec:
+    """A line of a file, with its number in every problem."""
+    try:
+        return io.structure(kind, table, str(path))
+    except InputError as error:
+        raise InputError(
+            Problem(
+                problem.message,
+                file=problem.file,
+                key=": ".join(filter(None, (f"line {number}", problem.key))),
+            )
+            for problem in error.problems
+        ) from None
 
 
 class RunFile:
