@@ -16,8 +16,8 @@ import attrs
 from perfmodel.calibrate import programs
 from perfmodel.errors import CapabilityError, InputError, Problem
 from perfmodel.measure.capabilities import require
-from perfmodel.measure.run import Progress, Repetition, summarise
-from perfmodel.measure.session import LiveSession
+from perfmodel.measure.run import Progress, summarise
+from perfmodel.measure.session import LiveSession, Repetition
 from perfmodel.measure.setup import require_same, setup
 from perfmodel.measure.system import System
 from perfmodel.results.provenance import spec_digest

@@ -58,7 +58,7 @@ class PlanProgram:
 
     program: Program = attrs.field(validator=attrs.validators.instance_of(Program))
     seconds: int = whole_number(0, 600)
-    quick_seconds: int = whole_number(0, 600, default=0)
+    quick_seconds: int = whole_number(0, 600)
 
 
 def _arms(_: object, attribute: attrs.Attribute[Any], value: tuple[PlanArms, ...]) -> None:
@@ -69,7 +69,7 @@ def _arms(_: object, attribute: attrs.Attribute[Any], value: tuple[PlanArms, ...
             raise ValueError(f"{scenario} with {entry} on {device} stands there twice")
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class Plan:
     """What a run measures.
 
@@ -94,4 +94,4 @@ class Plan:
     quick_minutes: int = whole_number(1, 600)
     turns: int = whole_number(1, 1000)
     arms: tuple[PlanArms, ...] = attrs.field(validator=_arms)
-    programs: tuple[PlanProgram, ...] = attrs.field(default=(), validator=tuple_of(PlanProgram))
+    programs: tuple[PlanProgram, ...] = attrs.field(factory=tuple, validator=tuple_of(PlanProgram))
