@@ -75,9 +75,7 @@ def recorded(root: Path, values: tuple[float, ...] = (1.0, 1.1)) -> pyperf.Bench
         write(root, "proc/stat", "cpu  1 2 3 4 5 6 7 45 0 0\n")
     metadata: dict[str, object] = {}
     hook.teardown(metadata)
-    run = pyperf.Run(
-        values, metadata={"name": "swap", **metadata}, collect_metadata=False
-    )
+    run = pyperf.Run(values, metadata={"name": "swap", **metadata}, collect_metadata=False)
     return pyperf.BenchmarkSuite([pyperf.Benchmark([run])])
 
 
