@@ -19,6 +19,7 @@ from perfmodel.specs import io
 from perfmodel.specs.device import SwapDevice, like
 from perfmodel.specs.experiment import Experiment
 from perfmodel.specs.machine import KernelCosts, Machine
+from perfmodel.specs.plan import Plan
 from perfmodel.specs.policy import ALL_ENTRIES, Policy, check_entry, mthp_order, policy_name
 from perfmodel.specs.published import PublishedLatencies
 from perfmodel.specs.published_devices import PublishedDevices
@@ -53,6 +54,9 @@ _FOLDERS: dict[str, tuple[Path, ...]] = {
     "policy": (_PACKAGE / "policies",),
     "scenario": (_PACKAGE / "scenarios", _CHECKOUT / "workloads" / "scenarios"),
     "study": (_PACKAGE / "study_files", _CHECKOUT / "workloads" / "studies"),
+    # Scenarios that are there to be measured.
+    "probe": (_PACKAGE / "probes", _CHECKOUT / "workloads" / "probes"),
+    "plan": (_PACKAGE / "plans", _CHECKOUT / "calibration" / "plans"),
     "experiment": (_PACKAGE / "experiments", _CHECKOUT / "calibration" / "experiments"),
     "published": (_PACKAGE / "published", _CHECKOUT / "calibration" / "published"),
     "trace": (_PACKAGE / "recorded", _CHECKOUT / "workloads" / "traces"),
@@ -93,7 +97,7 @@ def find_trace(name: str | Path) -> Path:
 def _locate(kind: str, name: str) -> Path:
     if name.endswith(_suffix(kind)) or "/" in name:
         return Path(name)
-    installed = names(kind)
+    installed = names(kind) | (names("probe") if kind == "scenario" else {})
     if name not in installed:
         known = ", ".join(installed) or "none"
         message = f"{name[:80]!r} is neither installed nor a path; installed: {known}"
@@ -227,6 +231,12 @@ def _substitute(value: Any, parameters: Mapping[str, int], depth: int = 0) -> An
     if isinstance(value, str) and value.startswith("$"):
         return parameters.get(value[1:], value)
     return value
+
+
+def load_plan(name: str | Path) -> Plan:
+    """A plan of what a run measures, by name or path."""
+    path = _locate("plan", str(name))
+    return io.structure(Plan, io.read_toml(path), str(path))
 
 
 def load_scenario(name: str | Path, **parameters: int) -> Scenario:
