@@ -29,7 +29,7 @@ from perfmodel.kernels import layout
 from perfmodel.kernels.layout import Cell
 from perfmodel.models.devices import pack
 from perfmodel.models.memory import fresh_memory, out_of_memory, run_one_step
-from perfmodel.models.prices import draw_prices
+from perfmodel.models.prices import draw_model_errors, draw_prices
 from perfmodel.results.provenance import provenance
 from perfmodel.results.result import Result, StepResult
 from perfmodel.specs.catalog import load_device, load_machine, load_policy, load_scenario
@@ -298,6 +298,9 @@ def simulate_draws(
         elapsed[0] = np.rint(by_run.mean(axis=0)).astype(np.int64)
     steps = []
     for index, step in enumerate(scenario.steps):
+        if machine.fit is not None:
+            missed = draw_model_errors(machine, events[0, index], draws, seed)
+            elapsed[1:, index] = np.rint(elapsed[1:, index] * missed[1:]).astype(np.int64)
         low, high = np.quantile(elapsed[1:, index], [_LOW, _HIGH])
         steps.append(
             StepResult(

@@ -20,6 +20,7 @@ from perfmodel.specs.device import SwapDevice, like
 from perfmodel.specs.experiment import Experiment
 from perfmodel.specs.machine import KernelCosts, Machine
 from perfmodel.specs.policy import ALL_ENTRIES, Policy, check_entry, mthp_order, policy_name
+from perfmodel.specs.problem import FitProblem
 from perfmodel.specs.published import PublishedLatencies
 from perfmodel.specs.published_devices import PublishedDevices
 from perfmodel.specs.scenario import Scenario
@@ -52,6 +53,8 @@ _FOLDERS: dict[str, tuple[Path, ...]] = {
     "scenario": (_PACKAGE / "scenarios", _CHECKOUT / "workloads" / "scenarios"),
     "experiment": (_PACKAGE / "experiments", _CHECKOUT / "calibration" / "experiments"),
     "published": (_PACKAGE / "published", _CHECKOUT / "calibration" / "published"),
+    "problem": (_PACKAGE / "problems", _CHECKOUT / "calibration" / "problems"),
+    "gates": (_PACKAGE / "gates", _CHECKOUT / "calibration" / "gates"),
 }
 
 
@@ -137,6 +140,12 @@ def load_experiment(name: str | Path) -> Experiment:
     """A published experiment by name or path."""
     path = _locate("experiment", str(name))
     return io.structure(Experiment, io.read_toml(path), str(path))
+
+
+def load_problem(name: str | Path = "swap-round-trips") -> FitProblem:
+    """A fit problem by name or path."""
+    path = _locate("problem", str(name))
+    return io.structure(FitProblem, io.read_toml(path), str(path))
 
 
 def load_device(name: str | Path, machine: Machine | None = None) -> SwapDevice:
