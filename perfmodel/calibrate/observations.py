@@ -232,6 +232,7 @@ def average(
     runs: int,
     *,
     standard_errors: bool = True,
+    drifts: _Floats | None = None,
 ) -> Observations:
     """The observations with their values from these repetitions.
 
@@ -245,6 +246,8 @@ def average(
         Number of runs.
     standard_errors : bool
         Whether to find standard errors anew; without it they stay in proportion.
+    drifts : float array, shape (runs,), optional
+        Of each run, where more than these observations tells it.
     """
     quantile = problem.location_quantile
     generator = np.random.Generator(np.random.Philox(0))
@@ -252,7 +255,8 @@ def average(
         tuple((run, float(np.quantile(taken, quantile))) for run, taken in by_run.items())
         for by_run in times
     ]
-    drifts, own = drifts_of(located, runs)
+    shown, own = drifts_of(located, runs)
+    drifts = shown if drifts is None else drifts
     members = []
     for member, by_run, places in zip(observations.members, times, located, strict=True):
         logs = np.array([np.log(place) - drifts[run] for run, place in places])

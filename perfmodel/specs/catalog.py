@@ -18,6 +18,7 @@ from perfmodel.errors import InputError, Problem
 from perfmodel.specs import io
 from perfmodel.specs.device import SwapDevice, like
 from perfmodel.specs.experiment import Experiment
+from perfmodel.specs.gate import Gates
 from perfmodel.specs.machine import KernelCosts, Machine
 from perfmodel.specs.policy import ALL_ENTRIES, Policy, check_entry, mthp_order, policy_name
 from perfmodel.specs.problem import FitProblem
@@ -146,6 +147,12 @@ def load_problem(name: str | Path = "swap-round-trips") -> FitProblem:
     """A fit problem by name or path."""
     path = _locate("problem", str(name))
     return io.structure(FitProblem, io.read_toml(path), str(path))
+
+
+def load_gates(name: str | Path) -> Gates:
+    """The gates of a machine's profile by name or path."""
+    path = _locate("gates", str(name))
+    return io.structure(Gates, io.read_toml(path), str(path))
 
 
 def load_device(name: str | Path, machine: Machine | None = None) -> SwapDevice:
