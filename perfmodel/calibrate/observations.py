@@ -8,6 +8,7 @@ that common part is taken out before the runs are averaged.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 
 import attrs
 import numpy as np
@@ -98,11 +99,28 @@ class Observations:
         return list(dict.fromkeys(member.arm for member in self.members))
 
 
-def _standard_error(
-    repetitions: _Floats, quantile: float, generator: np.random.Generator
-) -> float:
-    draws = generator.choice(repetitions, (_BOOTSTRAP_DRAWS, len(repetitions)))
-    return float(np.quantile(draws, quantile, axis=1).std())
+@cache
+def _drawn_ranks(count: int, quantile: float) -> tuple[npt.NDArray[np.int64], float]:
+    """Ranks of the two repetitions that a quantile of a bootstrap draw lies between.
+
+    Returns
+    -------
+    ranks : int64 array, shape (draws, 2)
+    share : float
+        Of the upper one.
+    """
+    generator = np.random.Generator(np.random.Philox(count))
+    draws = np.sort(generator.integers(0, count, (_BOOTSTRAP_DRAWS, count)), axis=1)
+    place = quantile * (count - 1)
+    below = int(place)
+    return draws[:, [below, min(below + 1, count - 1)]], place - below
+
+
+def _standard_error(repetitions: _Floats, quantile: float) -> float:
+    """Of a quantile over repetitions, by bootstrap."""
+    ranks, share = _drawn_ranks(len(repetitions), quantile)
+    between = np.sort(repetitions)[ranks]
+    return float((between[:, 0] * (1 - share) + between[:, 1] * share).std())
 
 
 def _factors(machine: Machine, device: SwapDevice, content: PageContent) -> _Floats:
@@ -250,7 +268,6 @@ def average(
         Of each run, where more than these observations tells it.
     """
     quantile = problem.location_quantile
-    generator = np.random.Generator(np.random.Philox(0))
     located = [
         tuple((run, float(np.quantile(taken, quantile))) for run, taken in by_run.items())
         for by_run in times
@@ -263,7 +280,7 @@ def average(
         value = float(np.exp(logs.mean()))
         if standard_errors:
             errors = [
-                _standard_error(by_run[run], quantile, generator) / place for run, place in places
+                _standard_error(by_run[run], quantile) / place for run, place in places
             ]
             # What a step shows from run to run beyond the drift, if that is more.
             relative = max(float(np.sqrt(np.mean(np.square(errors)))), own) / np.sqrt(len(places))

@@ -19,7 +19,13 @@ from perfmodel.errors import InputError, Problem
 from perfmodel.results.result import Result
 from perfmodel.results.shootdown import load_shootdowns
 from perfmodel.results.store import load_measurements
-from perfmodel.specs.catalog import default_machine, load_device, load_problem
+from perfmodel.specs.catalog import (
+    default_machine,
+    load_device,
+    load_problem,
+    measured_folders,
+    user_profiles,
+)
 from perfmodel.specs.device import SwapDevice
 from perfmodel.specs.io import to_table
 from perfmodel.specs.machine import Evidence, FitArm, FitRecord, HostMatch, Machine
@@ -98,6 +104,20 @@ def base_machine(host: dict[str, Any]) -> Machine:
         host["cpu_vendor"], host["cpu_family"], host["cpu_model"], fitted=False
     )
     return base
+
+
+def fit_evidence(machine: Machine) -> list[Path]:
+    """The files that a profile was fitted to, if they are all at hand and unchanged."""
+    assert machine.fit is not None
+    found = []
+    for evidence in machine.fit.evidence:
+        for folder in (*measured_folders(machine.name), user_profiles()):
+            path = folder / evidence.file
+            if path.is_file():
+                if hashlib.sha256(path.read_bytes()).hexdigest() == evidence.sha256:
+                    found.append(path)
+                break
+    return found if len(found) == len(machine.fit.evidence) else []
 
 
 def _with_shootdowns(base: Machine, host: dict[str, Any], files: Sequence[Path]) -> Machine:

@@ -80,6 +80,11 @@ def measured_files(kind: str) -> list[Path]:
     return []
 
 
+def measured_folders(machine: str) -> list[Path]:
+    """Where evidence of a machine is kept."""
+    return [folder / machine for folder in _MEASURED]
+
+
 def _locate(kind: str, name: str) -> Path:
     if name.endswith(".toml") or "/" in name:
         return Path(name)
