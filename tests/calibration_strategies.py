@@ -53,7 +53,9 @@ def problems(draw: st.DrawFn) -> FitProblem:
         device=draw(names),
         observations=tuple(
             draw(
-                st.lists(observed_arms, min_size=1, max_size=2, unique_by=lambda arms: arms.scenario)
+                st.lists(
+                    observed_arms, min_size=1, max_size=2, unique_by=lambda arms: arms.scenario
+                )
             )
         ),
         free=tuple(free),
@@ -65,9 +67,7 @@ def problems(draw: st.DrawFn) -> FitProblem:
         drift=draw(quantities("1", minimum=0.001, maximum=1)),
         drift_weight=draw(st.integers(1, 1000)),
         limits=draw(st.dictionaries(st.sampled_from(free), limits(), max_size=2)),
-        follows=draw(
-            st.dictionaries(st.sampled_from(others), st.sampled_from(free), max_size=1)
-        ),
+        follows=draw(st.dictionaries(st.sampled_from(others), st.sampled_from(free), max_size=1)),
     )
 
 

@@ -191,9 +191,7 @@ def baselines(
             rows.append(BaselineRun(run, None if per_2mib is None else per_2mib * run.regions))
         found[name] = rows
     unfitted = {(run.run, *run.key): run for run in judge(base, measured).runs}
-    found[UNFITTED] = [
-        BaselineRun(run, unfitted[run.run, *run.key].predicted_ns) for run in runs
-    ]
+    found[UNFITTED] = [BaselineRun(run, unfitted[run.run, *run.key].predicted_ns) for run in runs]
     return found
 
 

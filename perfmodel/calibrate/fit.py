@@ -262,15 +262,12 @@ def _model_error(system: System, arms: list[tuple[str, str]], problem: FitProble
         rest, left = system.only(~inside), system.only(inside)
         solution = solve(rest, guess)
         predicted = left.predict(solution.values)
-        variance = np.einsum(
-            "oi,ij,oj->o", left.design, solution.covariance(rest), left.design
-        )
+        variance = np.einsum("oi,ij,oj->o", left.design, solution.covariance(rest), left.design)
         error = np.log(np.maximum(predicted, 1e-3) / left.measured)
         # Steps of one arm share what disturbed it, so that an arm counts once.
         errors.append((error, 1 / len(error)))
         known.append(
-            variance / np.maximum(predicted, 1e-3) ** 2
-            + (left.standard_error / left.measured) ** 2
+            variance / np.maximum(predicted, 1e-3) ** 2 + (left.standard_error / left.measured) ** 2
         )
 
     def unlikeliness(log_size: float) -> float:
@@ -369,6 +366,4 @@ def fit(
 def _by_key(
     members: tuple[Observation, ...], numbers: _Floats
 ) -> dict[tuple[str, str, str], float]:
-    return {
-        member.key: float(number) for member, number in zip(members, numbers, strict=True)
-    }
+    return {member.key: float(number) for member, number in zip(members, numbers, strict=True)}

@@ -26,9 +26,7 @@ CONFIDENCE = 0.9
 _Floats = npt.NDArray[np.float64]
 
 
-def profile_intervals(
-    fitted: Fitted, confidence: float = CONFIDENCE
-) -> tuple[_Floats, _Floats]:
+def profile_intervals(fitted: Fitted, confidence: float = CONFIDENCE) -> tuple[_Floats, _Floats]:
     """Ends of the interval of every price, in nanoseconds.
 
     A price is inside as long as the best fit with it held there is not worse than the best one by

@@ -288,9 +288,7 @@ def _judge_arm(
     """Every step of an arm, and last the whole of it."""
     rows = []
     memfd = result.entry == SHMEM_ENTRY
-    for index, (before, after) in enumerate(
-        zip(predicted.result.steps, result.steps, strict=True)
-    ):
+    for index, (before, after) in enumerate(zip(predicted.result.steps, result.steps, strict=True)):
         comes_back = any(before.counters.get(counter, 0) for counter in _CAME_BACK)
         rows.append(
             ValidationRun(
@@ -343,7 +341,5 @@ def _beside_others(runs: Sequence[ValidationRun]) -> tuple[ValidationRun, ...]:
         floor = run.noise_floor
         if others:
             floor = float(np.median([abs(time / run.measured_ns - 1) for time in others]))
-        found.append(
-            attrs.evolve(run, noise_floor=floor, run_drift=shared.get(run.run, 0.0))
-        )
+        found.append(attrs.evolve(run, noise_floor=floor, run_drift=shared.get(run.run, 0.0)))
     return tuple(found)

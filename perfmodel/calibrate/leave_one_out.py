@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import attrs
 import numpy as np
@@ -91,7 +92,7 @@ def _prices(
 ) -> tuple[Machine, SwapDevice]:
     """Machine and device at the fitted prices."""
     fitted = fit_closely(observations, problem, machine, device).fit
-    owners: dict[str, object] = {
+    owners: dict[str, Any] = {
         "kernel": machine.kernel,
         "cpu": machine.cpu,
         "translation": machine.translation,
@@ -101,15 +102,15 @@ def _prices(
         owner, field = name.split(".")[0], name.rpartition(".")[2]
         owner = "device" if owner == "devices" else owner
         price = attrs.evolve(getattr(owners[owner], field), value=float(value))
-        owners[owner] = attrs.evolve(owners[owner], **{field: price})  # type: ignore[misc]
+        owners[owner] = attrs.evolve(owners[owner], **{field: price})
     changed = attrs.evolve(
         machine,
         kernel=owners["kernel"],
         cpu=owners["cpu"],
         translation=owners["translation"],
     )
-    assert isinstance(owners["device"], SwapDevice)
-    return changed, owners["device"]
+    fitted_device: SwapDevice = owners["device"]
+    return changed, fitted_device
 
 
 def _predict(

@@ -29,6 +29,7 @@ from perfmodel.specs.scenario import PageContent, Scenario
 _BOOTSTRAP_DRAWS = 200
 _Floats = npt.NDArray[np.float64]
 
+
 @attrs.frozen
 class Observation:
     """Time of one step of one arm, in nanoseconds per 2 MiB, over all runs that have it.
@@ -279,9 +280,7 @@ def average(
         logs = np.array([np.log(place) - drifts[run] for run, place in places])
         value = float(np.exp(logs.mean()))
         if standard_errors:
-            errors = [
-                _standard_error(by_run[run], quantile) / place for run, place in places
-            ]
+            errors = [_standard_error(by_run[run], quantile) / place for run, place in places]
             # What a step shows from run to run beyond the drift, if that is more.
             relative = max(float(np.sqrt(np.mean(np.square(errors)))), own) / np.sqrt(len(places))
         else:
@@ -310,9 +309,7 @@ def drifts_of(cells: Sequence[Sequence[tuple[int, float]]], runs: int) -> tuple[
     own : float
         Standard deviation of the logarithm of one step in one run, without the drift.
     """
-    rows = [
-        (index, run, np.log(time)) for index, times in enumerate(cells) for run, time in times
-    ]
+    rows = [(index, run, np.log(time)) for index, times in enumerate(cells) for run, time in times]
     seen = sorted({run for _, run, _ in rows})
     drifts = np.zeros(runs)
     if len(seen) < 2:

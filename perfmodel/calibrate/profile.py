@@ -10,8 +10,8 @@ from typing import Any
 import attrs
 import tomli_w
 
-from perfmodel.abi import PRICES
 from perfmodel import __version__
+from perfmodel.abi import PRICES
 from perfmodel.calibrate.fit import Fit, Fitted, fit_closely
 from perfmodel.calibrate.intervals import profile_intervals
 from perfmodel.calibrate.observations import observe
@@ -254,7 +254,9 @@ def _apply(
 def _drift(outcome: Fit, runs: int) -> Quantity:
     value = _rounded(outcome.run_to_run)
     if not outcome.run_to_run_measured:
-        source = "one run alone cannot tell; separate runs on shared machines drift by about a tenth"
+        source = (
+            "one run alone cannot tell; separate runs on shared machines drift by about a tenth"
+        )
         return Quantity(value, 0.0, "1", source, How.ASSUMED)
     source = f"what all steps of {runs} runs have in common, averaged with an assumed tenth"
     return Quantity(value, 0.0, "1", source, How.FITTED)

@@ -156,9 +156,7 @@ def _rivals(
         return document, lines
     held_out = validation.held_out()
     if held_out:
-        found = summarise_baselines(
-            baselines(held_out, runs, observations, base, problem.device)
-        )
+        found = summarise_baselines(baselines(held_out, runs, observations, base, problem.device))
         document["baselines"] = [attrs.asdict(line) for line in found]
         lines += ["", *baseline_lines(found)]
     if left_out:

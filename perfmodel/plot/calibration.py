@@ -125,9 +125,7 @@ def errors_by_size(runs: Sequence[ValidationRun], ax: Axes) -> Axes:
 
 def validation_figure(machine: str, runs: Sequence[ValidationRun]) -> Figure:
     """Predicted against measured, and beside it the errors with the noise floor."""
-    figure, axes = new_figure(
-        2, width_inches=11.0, height_inches=5.6, share_x=False, share_y=False
-    )
+    figure, axes = new_figure(2, width_inches=11.0, height_inches=5.6, share_x=False, share_y=False)
     steps = [run for run in runs if run.step != ALL_STEPS]
     predicted_by_measured(steps, axes[0])
     axes[0].set_title(f"{machine}: steps of all runs", fontsize="medium")

@@ -126,7 +126,8 @@ def baseline_lines(baselines: Sequence[BaselineSummary]) -> list[str]:
     ]
     lines += [
         f"{line.name:44s} {line.predicted:6d} {line.max_abs_error:8.1%} "
-        f"{line.median_abs_error:7.1%} {line.our_max_abs_error:14.1%} {line.our_median_abs_error:6.1%}"
+        f"{line.median_abs_error:7.1%} {line.our_max_abs_error:14.1%} "
+        f"{line.our_median_abs_error:6.1%}"
         for line in sorted(baselines, key=lambda line: -line.max_abs_error)
     ]
     return lines
@@ -152,7 +153,8 @@ def influence_lines(found: Influence) -> list[str]:
         f"{found.scenario} on {found.machine} with {found.device}: falling back to PTEs costs "
         f"{found.per_2mib_ns / 1000:.0f} +- {found.spread_ns / 1000:.0f} us per 2 MiB",
         "",
-        f"{'number':40s} {'value':>10s} {'+-':>9s} {'how':9s} {'share':>6s} {'alone':>6s} what helps",
+        f"{'number':40s} {'value':>10s} {'+-':>9s} {'how':9s} {'share':>6s} {'alone':>6s} "
+        f"what helps",
     ]
     for number in found.numbers:
         spread = f"{number.spread:9.1f}" if number.spread else f"{'':9s}"

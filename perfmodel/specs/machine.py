@@ -116,10 +116,10 @@ class FitRecord:
 
     `parameters` are dotted names such as ``kernel.fault_ns`` or ``devices.zram-lz4.free_slot_ns``;
     `correlation` has one row for each; the standard deviations stand as `spread` beside the values.
-    `lower_ns` and `upper_ns` are the ends of their 90 % profile intervals: a price can be held there,
-    and the rest of the fit is then just as much worse. `model_error` is how far a step's time is
-    from the sum of its prices. `shootdown_evidence` is what the shootdown's numbers were taken from,
-    without any fit.
+    `lower_ns` and `upper_ns` are the ends of their 90 % profile intervals: held anywhere between, a
+    price can be made up for by the others. `model_error` is how far a step's time is from the sum
+    of its prices. `shootdown_evidence` is what the shootdown's numbers were taken from, without any
+    fit.
     """
 
     date: str = attrs.field(validator=text)

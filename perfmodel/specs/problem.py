@@ -16,7 +16,7 @@ _PRICE_NAME = re.compile(r"(kernel|cpu|translation|device)\.[a-z][a-z0-9_]*_ns")
 
 
 class Loss(StrEnum):
-    """What a residual costs: its square (``linear``), or beyond some spreads its size (``huber``)."""
+    """What a residual costs: its square, or with ``huber`` beyond some spreads its size."""
 
     LINEAR = "linear"
     HUBER = "huber"

@@ -82,9 +82,7 @@ def test_a_model_that_moves_breaks_its_gates(
     other = attrs.evolve(gates.gates[0], measured_ns=1.0)
     edited = attrs.evolve(gates, gates=(other, *gates.gates[1:]))
     assert len(broken(edited, validation)) == 1
-    strict = attrs.evolve(
-        gates, most_median_abs_error=0.0, most_pair_error=0.0, least_coverage=1.0
-    )
+    strict = attrs.evolve(gates, most_median_abs_error=0.0, most_pair_error=0.0, least_coverage=1.0)
     assert len(broken(strict, validation)) == 3
 
 
