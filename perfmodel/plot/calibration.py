@@ -62,7 +62,7 @@ def predicted_by_measured(runs: Sequence[ValidationRun], ax: Axes) -> Axes:
             ax.errorbar(
                 at,
                 predicted,
-                xerr=[[at - measured.min()], [measured.max() - at]],
+                xerr=[[max(at - measured.min(), 0)], [max(measured.max() - at, 0)]],
                 yerr=[[max(predicted - low, 0)], [max(high - predicted, 0)]],
                 fmt="D" if same[0].entry == SHMEM_ENTRY else "o",
                 color=colour,
