@@ -77,7 +77,11 @@ def validate(
     json
         Print one JSON document.
     """
-    if problems := check_picture(figure, "--figure"):
+    problems = check_picture(figure, "--figure")
+    if write_gates is not None and not evidence:
+        message = "needs --evidence: gates stand on files that are kept"
+        problems.append(Problem(message, key="--write-gates"))
+    if problems:
         raise InputError(problems)
     picked = pick_machine(machine)
     say_if_compiling()
@@ -105,7 +109,8 @@ def validate(
     lines += more_lines
     _write(validation, document, figure, report)
     if write_gates is not None:
-        _write_gates(validation, evidence or [], write_gates)
+        gating.write_gates(gating.make_gates(validation, evidence or []), write_gates)
+        say(f"gates written to {write_gates}")
     if json:
         print_json(document)
     else:
@@ -124,14 +129,6 @@ def _write(
         write_figure(drawn, figure)
     if report is not None:
         write_report(drawn, document, report, "validation")
-
-
-def _write_gates(validation: Validation, evidence: Sequence[Path], path: Path) -> None:
-    if not evidence:
-        message = "needs --evidence: gates stand on files that are kept"
-        raise InputError(Problem(message, key="--write-gates"))
-    gating.write_gates(gating.make_gates(validation, evidence), path)
-    say(f"gates written to {path}")
 
 
 def _rivals(
