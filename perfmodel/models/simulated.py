@@ -30,7 +30,7 @@ from perfmodel.kernels.layout import Cell
 from perfmodel.models.devices import pack
 from perfmodel.models.memory import fresh_memory, out_of_memory, run_one_step
 from perfmodel.models.physical import physical_frames
-from perfmodel.models.prices import draw_prices
+from perfmodel.models.prices import draw_model_errors, draw_prices
 from perfmodel.results.provenance import provenance
 from perfmodel.results.result import Result, StepResult
 from perfmodel.specs.catalog import load_device, load_machine, load_policy, load_scenario
@@ -365,6 +365,9 @@ def simulate_draws(
     events, prices = abi.events_of(counts), arm.prices[:, :N_EVENTS]
     steps = []
     for index, step in enumerate(scenario.steps):
+        if machine.fit is not None:
+            missed = draw_model_errors(machine, events[0, index], draws, seed)
+            elapsed[1:, index] = np.rint(elapsed[1:, index] * missed[1:]).astype(np.int64)
         low, high = np.quantile(elapsed[1:, index], [_LOW, _HIGH])
         steps.append(
             StepResult(

@@ -18,9 +18,11 @@ from perfmodel.errors import InputError, Problem
 from perfmodel.specs import io
 from perfmodel.specs.device import SwapDevice, like
 from perfmodel.specs.experiment import Experiment
+from perfmodel.specs.gate import Gates
 from perfmodel.specs.machine import KernelCosts, Machine
 from perfmodel.specs.plan import Plan
 from perfmodel.specs.policy import ALL_ENTRIES, Policy, check_entry, mthp_order, policy_name
+from perfmodel.specs.problem import FitProblem
 from perfmodel.specs.published import PublishedLatencies
 from perfmodel.specs.published_devices import PublishedDevices
 from perfmodel.specs.scenario import Scenario
@@ -60,6 +62,8 @@ _FOLDERS: dict[str, tuple[Path, ...]] = {
     "experiment": (_PACKAGE / "experiments", _CHECKOUT / "calibration" / "experiments"),
     "published": (_PACKAGE / "published", _CHECKOUT / "calibration" / "published"),
     "trace": (_PACKAGE / "recorded", _CHECKOUT / "workloads" / "traces"),
+    "problem": (_PACKAGE / "problems", _CHECKOUT / "calibration" / "problems"),
+    "gates": (_PACKAGE / "gates", _CHECKOUT / "calibration" / "gates"),
 }
 TRACE_SUFFIX = ".trace"
 
@@ -92,6 +96,11 @@ def _suffix(kind: str) -> str:
 def find_trace(name: str | Path) -> Path:
     """Where the trace of a name or path is."""
     return _locate("trace", str(name))
+
+
+def measured_folders(machine: str) -> list[Path]:
+    """Where evidence of a machine is kept."""
+    return [folder / machine for folder in _MEASURED]
 
 
 def _locate(kind: str, name: str) -> Path:
@@ -155,6 +164,18 @@ def load_experiment(name: str | Path) -> Experiment:
     """A published experiment by name or path."""
     path = _locate("experiment", str(name))
     return io.structure(Experiment, io.read_toml(path), str(path))
+
+
+def load_problem(name: str | Path = "swap-round-trips") -> FitProblem:
+    """A fit problem by name or path."""
+    path = _locate("problem", str(name))
+    return io.structure(FitProblem, io.read_toml(path), str(path))
+
+
+def load_gates(name: str | Path) -> Gates:
+    """The gates of a machine's profile by name or path."""
+    path = _locate("gates", str(name))
+    return io.structure(Gates, io.read_toml(path), str(path))
 
 
 def load_device(name: str | Path, machine: Machine | None = None) -> SwapDevice:

@@ -132,7 +132,7 @@ class Comparison:
         return document
 
 
-def _return_steps(scenario: Scenario) -> list[int]:
+def return_steps(scenario: Scenario) -> list[int]:
     """Touch steps after the first page-out: they bring memory back and use it."""
     actions = [step.action for step in scenario.steps]
     if StepAction.PAGEOUT not in actions:
@@ -172,7 +172,7 @@ def compare(
         raise InputError(Problem("name at least one entry", key="entries"))
     for entry in entries:
         check_entry(entry, SIMULATED_ENTRIES, key="entries")
-    indices = _return_steps(scenario)
+    indices = return_steps(scenario)
     if not indices:
         message = "has no touch after a page-out, so nothing is brought back to compare"
         raise InputError(Problem(message, file=scenario.name, key="steps"))
