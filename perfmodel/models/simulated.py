@@ -278,9 +278,6 @@ def _breakdown(
         parts[abi.WAIT_PARTS[wait]] += int(waits[wait])
     for event in Event:
         parts[abi.PRICES[event][1]] += int(events[event]) * int(prices[event])
-    if not parts["idle"]:
-        # Only wait steps have such a part.
-        del parts["idle"]
     return {part: _nanoseconds(total) for part, total in parts.items()}
 
 
