@@ -49,7 +49,12 @@ from perfmodel.specs.translation import (
     WalkCache,
 )
 from perfmodel.specs.zswap import ZswapPool
-from tests import calibration_strategies, device_strategies, experiment_strategies
+from tests import (
+    calibration_strategies,
+    device_strategies,
+    experiment_strategies,
+    study_strategies,
+)
 from tests.base_strategies import names, priced, quantities, texts
 from tests.strategies_of_pressure import access_steps, with_any_backing, with_any_limit
 
@@ -455,6 +460,7 @@ FOR_CLASS: dict[type, st.SearchStrategy[Any]] = {
     **device_strategies.FOR_CLASS,
     **calibration_strategies.FOR_CLASS,
     **experiment_strategies.for_class(scenarios()),
+    **study_strategies.for_class(scenarios()),
 }
 
 # Cases of the engine

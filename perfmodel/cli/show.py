@@ -25,7 +25,9 @@ _LOADERS: dict[str, Callable[[str], Any]] = {
     "machine": catalog.load_machine,
     "device": catalog.load_device,
     "scenario": catalog.load_scenario,
+    "study": catalog.load_study,
 }
+_PLURALS = {"study": "studies"}
 
 
 def show(
@@ -37,7 +39,7 @@ def show(
     agreement: str | None = None,
     json: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
-    """List what is installed, or show one machine, device or scenario with all its sources.
+    """List what is installed, or show one machine, device, scenario or study with all its sources.
 
     Parameters
     ----------
@@ -108,7 +110,7 @@ def _show_calibration(
 
 def _list(*, json: bool) -> None:
     found = {
-        f"{kind}s": {n: load(n).description for n in catalog.names(kind)}
+        _PLURALS.get(kind, f"{kind}s"): {n: load(n).description for n in catalog.names(kind)}
         for kind, load in _LOADERS.items()
     }
     if json:

@@ -133,3 +133,10 @@ def draw_model_errors(
         error = machine.fit.model_error.value * generator.standard_normal(draws)
         factors[1:] = np.clip(1.0 + error, 0.1, None)
     return factors
+
+
+def common_factors(
+    machine: Machine, device: SwapDevice, draws: int, seed: int
+) -> npt.NDArray[np.float64]:
+    """What multiplies all prices of events in each row of `draw_prices`; shape (draws + 1,)."""
+    return draw(machine, device, draws, seed).common
