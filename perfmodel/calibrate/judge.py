@@ -244,6 +244,7 @@ def _predict(scenario: Scenario, machine: Machine, device: SwapDevice, entry: st
         entry=modelled,
         seed=_SEED,
         draws=DEFAULT_DRAWS,
+        with_model_error=True,
     )
     return _Predicted(result, elapsed)
 

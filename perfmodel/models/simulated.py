@@ -346,8 +346,12 @@ def simulate_draws(
     entry: str,
     seed: int,
     draws: int,
+    with_model_error: bool = False,
 ) -> tuple[npt.NDArray[np.int64], Result]:
     """One arm with all its draws; `entry` is the arm's name.
+
+    Without the model error the draws are those of the prices, to the picosecond; with it they are
+    also spread by what a fit says that constant prices miss of each step.
 
     Returns
     -------
@@ -362,7 +366,7 @@ def simulate_draws(
     events, prices = abi.events_of(counts), arm.prices[:, :N_EVENTS]
     steps = []
     for index, step in enumerate(scenario.steps):
-        if machine.fit is not None:
+        if with_model_error and machine.fit is not None:
             missed = draw_model_errors(machine, events[0, index], draws, seed)
             elapsed[1:, index] = np.rint(elapsed[1:, index] * missed[1:]).astype(np.int64)
         low, high = np.quantile(elapsed[1:, index], [_LOW, _HIGH])
@@ -458,6 +462,13 @@ def simulate(
     device = device if isinstance(device, SwapDevice) else load_device(device, machine)
     policy = load_policy(entry, order9_failure=order9_failure, allowed=SIMULATED_ENTRIES)
     _, result = simulate_draws(
-        scenario, machine, device, policy, entry=entry, seed=seed, draws=draws
+        scenario,
+        machine,
+        device,
+        policy,
+        entry=entry,
+        seed=seed,
+        draws=draws,
+        with_model_error=True,
     )
     return result

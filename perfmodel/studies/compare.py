@@ -181,7 +181,14 @@ def compare(
     for entry in dict.fromkeys([*entries, PTE_ARM, PMD_ARM]):
         policy = load_policy(entry, order9_failure=order9_failure, allowed=SIMULATED_ENTRIES)
         elapsed, result = simulate_draws(
-            scenario, machine, device, policy, entry=entry, seed=seed, draws=draws
+            scenario,
+            machine,
+            device,
+            policy,
+            entry=entry,
+            seed=seed,
+            draws=draws,
+            with_model_error=True,
         )
         arms[entry] = result
         returned[entry] = elapsed[:, indices].sum(axis=1) / PICOSECONDS_PER_NANOSECOND

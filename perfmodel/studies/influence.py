@@ -118,7 +118,14 @@ def influence(
     indices = return_steps(scenario)
     arms = {
         entry: simulate_draws(
-            scenario, machine, device, load_policy(entry), entry=entry, seed=seed, draws=draws
+            scenario,
+            machine,
+            device,
+            load_policy(entry),
+            entry=entry,
+            seed=seed,
+            draws=draws,
+            with_model_error=True,
         )[0][:, indices].sum(axis=1)
         for entry in (PTE_ARM, PMD_ARM)
     }
