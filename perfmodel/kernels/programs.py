@@ -147,7 +147,8 @@ def _end_of_edge(graph, vertex, edge):
     number = vertex * graph["degree"] + edge
     one = uniform_32(graph["seed"], np.int64(_EDGE), number)
     other = uniform_32(graph["seed"], np.int64(_EDGE_TOO), number)
-    rank = (((one * other) >> 32) * graph["vertices"]) >> 32
+    # Halves, whose product is below 2**62.
+    rank = ((((one >> 1) * (other >> 1)) >> 30) * graph["vertices"]) >> 32
     return scatter(rank, graph["vertices"], graph["half_bits"], graph["seed"])
 
 

@@ -59,7 +59,8 @@ def search(pages: int, seed: int, degree: int = 16) -> Iterator[Access]:
         return word * 8 // 4096
 
     def edge(number: int) -> int:
-        rank = uniform(seed, 25, number) * uniform(seed, 26, number) // 2**32 * vertices // 2**32
+        both = (uniform(seed, 25, number) // 2) * (uniform(seed, 26, number) // 2)
+        rank = both // 2**30 * vertices // 2**32
         return scatter(rank, vertices, seed)
 
     searches = 0

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from perfmodel.errors import CapabilityError, InputError
@@ -167,6 +167,8 @@ def test_a_recording_is_kept_up_to_where_it_is_cut(
 
 @pytest.mark.parametrize("form", [form for form in Format if form is not Format.PERFMODEL])
 @given(content=st.binary(min_size=1, max_size=300))
+@example(content=b"\r\0")
+@example(content=ZSTANDARD)
 def test_any_bytes_are_read_or_refused_in_one_line(
     folder: Path, form: Format, content: bytes
 ) -> None:

@@ -32,7 +32,7 @@ record() {
 # lines of 60 random digits, and lines of ten words of which few are frequent.
 awk 'BEGIN { srand(1); for (n = 0; n < 20000; n++) { line = ""; for (i = 0; i < 12; i++)
     line = line sprintf("%05d", int(rand() * 100000)); print line } }' >lines.txt
-awk 'BEGIN { srand(2); for (n = 0; n < 5000; n++) { line = ""; for (i = 0; i < 10; i++)
+awk 'BEGIN { srand(2); for (n = 0; n < 2500; n++) { line = ""; for (i = 0; i < 10; i++)
     line = line "w" int(60000 ^ rand()) + int(rand() * rand() * 4000) " "; print line } }' >words.txt
 cat >index.py <<'END'
 import sys
@@ -67,8 +67,8 @@ if wanted sort; then
     record sort "GNU sort of 20000 lines of 60 digits" sort --parallel=1 -S 64M lines.txt
 fi
 if wanted python; then
-    record python "CPython: an index of the places of 50000 words" \
-        "$(realpath "$(command -v python3)")" -S -E index.py words.txt
+    record python "CPython: an index of the places of 25000 words" \
+        "$(python3 -c "import sys; print(sys.executable)")" -S -s index.py words.txt
 fi
 if wanted sqlite; then
     record sqlite "SQLite: 25000 rows in memory: insert, index, group, update, scan" \

@@ -77,11 +77,20 @@ def _number(text: str) -> int:
     return int(text, 16) if text[:2].lower() == "0x" else int(text)
 
 
+def _cells(line: str, delimiter: str) -> list[str]:
+    """The cells of a line; none if its quotes make no sense."""
+    try:
+        row = next(csv.reader([line.rstrip("\r")], delimiter=delimiter), [])
+    except csv.Error:
+        return []
+    return [cell.strip() for cell in row]
+
+
 def read_table(source: Source, columns: Columns | None) -> Iterator[Words]:
     """Accesses of a table, as words over page numbers."""
     first_line = source.start.split(b"\n", 1)[0].decode(errors="replace")
     delimiter = max(",\t;|", key=first_line.count)
-    named = _named(next(csv.reader([first_line], delimiter=delimiter), []))
+    named = _named(_cells(first_line, delimiter))
     chosen = columns or named
     if chosen is None:
         message = "has no names in its first line; say --columns object=2,size=3 or address=1"
@@ -92,8 +101,7 @@ def read_table(source: Source, columns: Columns | None) -> Iterator[Words]:
         for number, line in enumerate(lines):
             header = offset == 0 and number == 0 and named is not None
             if line.strip() and not header and not line.startswith(b"#"):
-                row = next(csv.reader([line.decode(errors="replace")], delimiter=delimiter), [])
-                words = _access(shelf, chosen, [cell.strip() for cell in row])
+                words = _access(shelf, chosen, _cells(line.decode(errors="replace"), delimiter))
                 if words is None:
                     yield from shelf.rest()
                     at = offset + sum(len(before) + 1 for before in lines[:number])
