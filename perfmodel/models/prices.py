@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from perfmodel.abi import PRICES, delay_quantities, event_quantities, picoseconds
-from perfmodel.constants import Event
+from perfmodel.constants import N_EVENTS, Event
 from perfmodel.specs.device import SwapDevice
 from perfmodel.specs.machine import Machine
 from perfmodel.specs.scenario import PageContent

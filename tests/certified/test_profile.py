@@ -9,10 +9,17 @@ import pytest
 from perfmodel.calibrate.profile import build_profile, fit_arms, fit_evidence, write_profile
 from perfmodel.constants import PMD_BYTES
 from perfmodel.errors import InputError
+from perfmodel.results.requests import load_requests
 from perfmodel.results.result import Result
 from perfmodel.results.runtime import load_runtimes
 from perfmodel.results.shootdown import Remote, load_shootdowns
-from perfmodel.results.store import load_measurements, measured_scenario, save_measurements
+from perfmodel.results.store import (
+    load_evidence,
+    load_measurements,
+    measured_scenario,
+    save_measurements,
+)
+from perfmodel.results.zram import load_zram
 from perfmodel.specs.catalog import load_machine, load_problem, load_scenario, names
 from perfmodel.specs.io import to_table
 from perfmodel.studies.runtime_workloads import DEFAULT_FOOTPRINTS, Workload, layouts
@@ -118,21 +125,47 @@ HOST_FACTS = {
     "architecture",
     "memory_gib",
 }
-CHASES = sorted(MEASURED.rglob("*-chase-*.json"))
-SHOOTDOWNS = sorted(MEASURED.rglob("*-shootdown-*.json"))
+CHASES = sorted([*MEASURED.rglob("*-chase-*.json"), *MEASURED.rglob("*-chase.json")])
+SHOOTDOWNS = sorted([*MEASURED.rglob("*-shootdown-*.json"), *MEASURED.rglob("*-shootdown.json")])
 RUNTIMES = sorted(MEASURED.rglob("*-runtime-*.json"))
 # Of zram itself and of codec libraries; other tests are about them.
 OTHERS = [path for kind in ("zram", "user") for path in MEASURED.rglob(f"*-{kind}-*.json")]
+# What the programs of a plan leave beside the scenarios of a run.
+CODECS = sorted(MEASURED.rglob("*-codec.json"))
+REQUESTS = sorted(MEASURED.rglob("*-requests.json"))
+OTHERS += [*CODECS, *REQUESTS]
 SCENARIOS = sorted(set(MEASURED.rglob("*.json")) - {*CHASES, *SHOOTDOWNS, *RUNTIMES, *OTHERS})
 
 
 @pytest.mark.parametrize("file", SCENARIOS, ids=by_name)
 def test_evidence_names_no_host_and_keeps_all_repetitions(file: Path) -> None:
-    document = json.loads(file.read_text())
-    for result in document["results"]:
-        assert set(result["provenance"]["host"]) == HOST_FACTS
-        for step in result["steps"]:
-            assert len(step["repetitions_ns"]) == result["provenance"]["repetitions"]
+    evidence = load_evidence(file)
+    assert not any("/" in value for value in evidence.setup.values())
+    for result in evidence.results:
+        assert set(result.provenance["host"]) == HOST_FACTS
+        for step in result.steps:
+            assert len(step.repetitions_ns) == result.provenance["repetitions"]
+        for pairs in result.reference_ns.values():
+            assert len(pairs) == result.provenance["repetitions"]
+
+
+@pytest.mark.parametrize("file", CODECS, ids=by_name)
+def test_codec_times_name_no_host(file: Path) -> None:
+    measurement = load_zram(file)
+    assert set(measurement.host) == HOST_FACTS
+    assert all(len(timing.write_ns) >= 20 for timing in measurement.timings)
+
+
+@pytest.mark.parametrize("file", REQUESTS, ids=by_name)
+def test_requests_name_no_host_and_grow_slower_with_depth(file: Path) -> None:
+    measurement = load_requests(file)
+    assert set(measurement.host) == HOST_FACTS
+    assert measurement.skipped == ()
+    by_depth: dict[tuple[str, str, int], dict[int, float]] = {}
+    for point in measurement.points:
+        key = (point.device, point.operation, point.request_bytes)
+        by_depth.setdefault(key, {})[point.depth] = point.ns()
+    assert all(latencies[32] > latencies[1] for latencies in by_depth.values())
 
 
 @pytest.mark.parametrize("file", CHASES, ids=by_name)
@@ -235,8 +268,7 @@ def test_evidence_of_two_hosts_is_not_mixed(results: list[Result], tmp_path: Pat
     for file in files:
         save_measurements(results, file)
     document = json.loads(files[1].read_text())
-    for result in document["results"]:
-        result["provenance"]["host"]["cpu_model"] += 1
+    document["provenance"]["host"]["cpu_model"] += 1
     files[1].write_text(json.dumps(document))
     with pytest.raises(InputError, match="another host than in the rest"):
         build_profile(files, name="mixed")
