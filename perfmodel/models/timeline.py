@@ -80,9 +80,6 @@ class Timeline:
             else:
                 continue
             parts[part] += int(row[layout.ROW_END] - row[layout.ROW_BEGIN])
-        if not parts["idle"]:
-            # Only wait steps have such a part.
-            del parts["idle"]
         return parts
 
 
