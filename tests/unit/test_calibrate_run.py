@@ -80,6 +80,7 @@ def able(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "LiveSession", FakeSession)
     monkeypatch.setattr(run, "require", lambda *_: None)
     monkeypatch.setattr(run, "setup", lambda: {"kernel": "6.18"})
+    monkeypatch.setattr(run, "put_back_left_over", lambda **_: None)
 
 
 def interrupted(file: Path, after: int, plan: Plan = PLAN) -> None:
