@@ -99,7 +99,7 @@ def test_a_run_has_all_repetitions_of_all_arms_in_turns(tmp_path: Path) -> None:
         ("thp-roundtrip", "pte", "ram-disk"),
     ]
     assert all(len(step.repetitions_ns) == 4 for r in results for step in r.steps)
-    assert results[0].reference("kernel") == (11.0,) * 4
+    assert results[0].reference("kernel") == (10.0,) * 4
     # Two turns, then the other device: four sessions.
     assert FakeSession.sessions == 4
     assert results[0].provenance["session_repetitions"] == [2, 2]
