@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 import attrs
@@ -118,6 +119,12 @@ def fresh_memory(
     return memory
 
 
+@lru_cache(maxsize=64)
+def _block(trace: Accesses, first: int, count: int) -> npt.NDArray[np.int64]:
+    """Accesses of a trace; the last 4 million are kept, as many runs go over the same ones."""
+    return trace.block(first, count)
+
+
 def fresh_timeline(rows: int, only_range: int = -1) -> npt.NDArray[np.int64]:
     """Room for so much of what happens, for one 2 MiB range or (-1) for all."""
     timeline = np.zeros((1 + rows, layout.TIMELINE_COLUMNS), dtype=np.int64)
@@ -153,7 +160,7 @@ def run_one_step(memory: layout.Memory, step: Step) -> None:
         # It runs now, so its cells stand in place.
         first, total = (int(memory.state[cell]) for cell in (Cell.POSITION, Cell.TOTAL))
         count = min(BLOCK, total - first)
-        traces[cpu].fill(first, blocks[cpu, :count])
+        blocks[cpu, :count] = _block(traces[cpu], first, count)
         memory.state[Cell.READY] = first + count
 
 
