@@ -15,6 +15,7 @@ PMD_ORDER = 9
 PTE_TABLE_BYTES = 4096
 CACHE_LINES_PER_PAGE = 64
 PICOSECONDS_PER_NANOSECOND = 1000
+PICOSECONDS_PER_MILLISECOND = 10**9
 USER_ADDRESS_SPACE_BYTES = 1 << 47  # x86-64 with 4-level page tables
 
 
@@ -47,6 +48,7 @@ class Action(IntEnum):
     MEMORY_FAILURE = 23
     ZSWAP_WRITEBACK = 24
     ACCESS = 25
+    WAIT = 26
 
 
 class Workload(IntEnum):
@@ -177,6 +179,7 @@ class Wait(IntEnum):
     SHOOTDOWN = 7  # until all others have dropped their translations
     INTERRUPTED = 8  # by another CPU's shootdown
     BLOCK_LAYER = 9  # no waiting, but the CPU's work on requests to a device with a service model
+    IDLE = 10  # the program sleeps, and nothing happens behind its back
 
 
 N_WAITS = len(Wait)
@@ -289,6 +292,9 @@ class Event(IntEnum):
     ANON_FOLIO = 48
     DUPLICATE_CALL = 49
     SCAN_FOLIO = 50
+    # In a machine's memory of finite size.
+    COMPACT_SCAN_PAGE = 51
+    MIGRATE_PAGE = 52
 
 
 N_EVENTS = len(Event)
@@ -328,6 +334,8 @@ class Counter(IntEnum):
     WORKINGSET_REFAULT_ANON = 27
     WORKINGSET_ACTIVATE_ANON = 28
     WORKINGSET_RESTORE_ANON = 29
+    THP_SCAN_EXCEED_NONE_PTE = 30
+    THP_COLLAPSE_ALLOC_FAILED = 31
 
 
 class OrderCounter(IntEnum):
@@ -384,6 +392,9 @@ PRESSURE_COUNTER_NAMES = frozenset(
         *(name for name in COUNTER_NAMES if "/anon_fault_fallback" in name),
     }
 )
+
+# Reported only for scenarios that let khugepaged run at a pace of their own.
+KHUGEPAGED_COUNTER_NAMES = frozenset({"thp_scan_exceed_none_pte", "thp_collapse_alloc_failed"})
 
 
 class Mapping(IntEnum):

@@ -28,6 +28,7 @@ from perfmodel.kernels.folios import (
     new_folio,
     set_flag,
 )
+from perfmodel.kernels.frames import forget_frames, hand_frame_over
 from perfmodel.kernels.layout import (
     CARRIED,
     COLLECTED,
@@ -140,6 +141,7 @@ def split_folio(m, folio):
     lazyfree = has_flag(m, folio, np.int64(FOLIO_LAZYFREE))
     for part in range(pages):
         piece = new_folio(m, np.int64(0), first + part)
+        hand_frame_over(m, folio, piece, part)
         if is_limited(m):
             replace(m, folio, piece, part == 0)
         if dirty:
@@ -155,6 +157,7 @@ def split_folio(m, folio):
             drop_folio(m, piece)
             m.state[COLLECTED + PIECES + part] = -1
     m.folios[folio]["cluster"] = -1
+    forget_frames(m, folio)
     drop_folio(m, folio)
 
 

@@ -12,6 +12,7 @@ from typing import Any, Self
 
 import attrs
 
+from perfmodel.abi import hidden_counters
 from perfmodel.errors import CapabilityError
 from perfmodel.measure import cgroup
 from perfmodel.measure.capabilities import require
@@ -151,7 +152,8 @@ class LiveSession:
         )
         round_trips = len(scenario.steps) + accesses / scenario.region.pages
         rounds = max(1, round_trips / _STEPS_PER_ROUND_TRIP)
-        seconds = _SECONDS_PER_REPETITION + _SECONDS_PER_GIB * size / (1 << 30) * rounds
+        seconds = sum(s.milliseconds for s in scenario.steps if s.action is StepAction.WAIT) / 1000
+        seconds += _SECONDS_PER_REPETITION + _SECONDS_PER_GIB * size / (1 << 30) * rounds
         for _ in range(_TRIES):
             self._refresh(scenario, entry)
             reply = self._worker.ask(self._request(scenario, entry), seconds)
@@ -204,7 +206,15 @@ class LiveSession:
             "device": str(self._swap.path),
             "block": self._swap.block,
             "cgroup": str(self._cgroup) if self._cgroup else "",
+            "hidden": sorted(hidden_counters(scenario)),
+            "scan_sleep": _scan_sleep(scenario),
         }
+
+
+def _scan_sleep(scenario: Scenario) -> int:
+    """Milliseconds between khugepaged's passes, 0 to let it pause."""
+    khugepaged = scenario.settings.khugepaged
+    return 0 if khugepaged is None else khugepaged.scan_sleep_millisecs
 
 
 def _requested_steps(steps: tuple[Step, ...]) -> list[dict[str, Any]]:
@@ -226,6 +236,7 @@ def _requested_steps(steps: tuple[Step, ...]) -> list[dict[str, Any]]:
                 "write": step.write,
                 "writable": step.writable,
                 "shift_pages": step.shift_pages,
+                "milliseconds": step.milliseconds,
                 "access": _requested_access(step),
             }
         )

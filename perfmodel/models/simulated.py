@@ -29,7 +29,8 @@ from perfmodel.kernels import layout
 from perfmodel.kernels.layout import Cell
 from perfmodel.models.devices import pack
 from perfmodel.models.memory import fresh_memory, out_of_memory, run_one_step
-from perfmodel.models.prices import draw_prices
+from perfmodel.models.physical import physical_frames
+from perfmodel.models.prices import draw_model_errors, draw_prices
 from perfmodel.results.provenance import provenance
 from perfmodel.results.result import Result, StepResult
 from perfmodel.specs.catalog import load_device, load_machine, load_policy, load_scenario
@@ -60,6 +61,7 @@ class Ending(Enum):
     COMPLETE = "complete"
     TOO_SMALL = "too small"  # its pools did not suffice
     OUT_OF_MEMORY = "out of memory"  # in the simulated memory cgroup
+    NO_FRAMES = "no frames"  # in all of the simulated memory
 
 
 @attrs.frozen(eq=False)
@@ -84,10 +86,11 @@ def clock_decides(scenario: Scenario, device: SwapDevice) -> bool:
     """Whether what happens depends on how long everything takes, so that no price is just a price.
 
     CPUs wait for one another and for a device with a service model; statistics that reclaim steers
-    by are brought up to date by the clock.
+    by are brought up to date by the clock, and khugepaged wakes by it. Where a scenario says how
+    much memory there is, each run finds another state of it.
     """
-    several = any(step.threads > 1 for step in scenario.steps)
-    return scenario.is_limited or device.service is not None or several
+    timed = any(step.threads > 1 or step.action is StepAction.WAIT for step in scenario.steps)
+    return scenario.is_limited or scenario.memory is not None or device.service is not None or timed
 
 
 def chance_decides(scenario: Scenario, policy: Policy) -> bool:
@@ -186,6 +189,7 @@ def count_events(
     mapping = np.zeros((len(seeds), N_MAPPING), dtype=np.int64)
     elapsed = np.zeros((len(seeds), len(scenario.steps)), dtype=np.int64)
     cpus = max(step.threads for step in scenario.steps)
+    frames = physical_frames(scenario, parameters, sizes)
 
     def run(index: int) -> Ending:
         memory = fresh_memory(
@@ -195,6 +199,7 @@ def count_events(
             prices[index],
             cpus,
             None if served_by is None else pack(served_by),
+            frames(index),
         )
         return run_steps(memory, scenario.steps, counts[index], elapsed[index], mapping[index])
 
@@ -206,7 +211,9 @@ def count_events(
         with ThreadPoolExecutor(at_once or _runs_at_once(len(seeds))) as pool:
             endings |= set(pool.map(run, range(1, len(seeds))))
     if Ending.OUT_OF_MEMORY in endings:
-        raise out_of_memory()
+        raise out_of_memory(layout.LIMIT_REACHED)
+    if Ending.NO_FRAMES in endings:
+        raise out_of_memory(layout.NO_FRAMES)
     if Ending.TOO_SMALL in endings:
         raise CapabilityError(_too_large(scenario, "and splitting it takes more than half"))
     return Runs(counts, elapsed, mapping)
@@ -246,7 +253,8 @@ def run_steps(
         elapsed[index] = memory.state[Cell.NOW] - begin
     describe_mapping(memory, mapping)
     if memory.state[Cell.OUT_OF_MEMORY]:
-        return Ending.OUT_OF_MEMORY
+        limited = memory.state[Cell.OUT_OF_MEMORY] == layout.LIMIT_REACHED
+        return Ending.OUT_OF_MEMORY if limited else Ending.NO_FRAMES
     return Ending.TOO_SMALL if memory.state[Cell.EXHAUSTED] else Ending.COMPLETE
 
 
@@ -338,8 +346,12 @@ def simulate_draws(
     entry: str,
     seed: int,
     draws: int,
+    with_model_error: bool = False,
 ) -> tuple[npt.NDArray[np.int64], Result]:
     """One arm with all its draws; `entry` is the arm's name.
+
+    Without the model error the draws are those of the prices, to the picosecond; with it they are
+    also spread by what a fit says that constant prices miss of each step.
 
     Returns
     -------
@@ -354,6 +366,9 @@ def simulate_draws(
     events, prices = abi.events_of(counts), arm.prices[:, :N_EVENTS]
     steps = []
     for index, step in enumerate(scenario.steps):
+        if with_model_error and machine.fit is not None:
+            missed = draw_model_errors(machine, events[0, index], draws, seed)
+            elapsed[1:, index] = np.rint(elapsed[1:, index] * missed[1:]).astype(np.int64)
         low, high = np.quantile(elapsed[1:, index], [_LOW, _HIGH])
         steps.append(
             StepResult(
@@ -361,7 +376,7 @@ def simulate_draws(
                 elapsed_ns=_nanoseconds(by_run[0, index]),
                 interval_ns=(_nanoseconds(low), _nanoseconds(high)),
                 counters=abi.name_counters(
-                    abi.counters_of(counts[0, index]), limited=scenario.is_limited
+                    abi.counters_of(counts[0, index]), abi.hidden_counters(scenario)
                 ),
                 breakdown_ns=_breakdown(
                     events[0, index], abi.waits_of(counts[0, index]), prices[0]
@@ -447,6 +462,13 @@ def simulate(
     device = device if isinstance(device, SwapDevice) else load_device(device, machine)
     policy = load_policy(entry, order9_failure=order9_failure, allowed=SIMULATED_ENTRIES)
     _, result = simulate_draws(
-        scenario, machine, device, policy, entry=entry, seed=seed, draws=draws
+        scenario,
+        machine,
+        device,
+        policy,
+        entry=entry,
+        seed=seed,
+        draws=draws,
+        with_model_error=True,
     )
     return result

@@ -15,6 +15,7 @@ from perfmodel.kernels import layout
 from perfmodel.kernels.layout import Cell
 from perfmodel.models.devices import pack
 from perfmodel.models.memory import fresh_memory, fresh_timeline, out_of_memory, run_one_step
+from perfmodel.models.physical import physical_frames
 from perfmodel.models.simulated import RUNS_PER_SEED, best_prices, state_sizes
 from perfmodel.specs.catalog import load_device, load_machine, load_policy, load_scenario
 from perfmodel.specs.device import SwapDevice
@@ -122,14 +123,17 @@ def record_timeline(
     seeds = range(seed * RUNS_PER_SEED, seed * RUNS_PER_SEED + 1)
     parameters = abi.pack_parameters(scenario, policy, device.kind, seeds)
     parameters["device_model"] = int(served)
+    sizes = state_sizes(scenario, policy, 1)
+    frames = physical_frames(scenario, parameters, sizes)(0)
     timeline = fresh_timeline(rows, -1 if only_range is None else only_range)
     memory = fresh_memory(
         parameters[0],
-        state_sizes(scenario, policy, 1),
+        sizes,
         machine.translation,
         best_prices(machine, device, seed, scenario.region.content),
         max(step.threads for step in scenario.steps),
         pack(device) if served else None,
+        frames,
         timeline,
     )
     steps = []
@@ -138,7 +142,7 @@ def record_timeline(
         run_one_step(memory, step)
         steps.append(TimelineStep(step.name, begin, int(memory.state[Cell.NOW])))
     if memory.state[Cell.OUT_OF_MEMORY]:
-        raise out_of_memory()
+        raise out_of_memory(int(memory.state[Cell.OUT_OF_MEMORY]))
     if memory.state[Cell.EXHAUSTED]:
         raise CapabilityError("the memory of this run is too small for what it splits")
     used = int(timeline[0, layout.NEXT_ROW])

@@ -18,8 +18,11 @@ from perfmodel.errors import InputError, Problem
 from perfmodel.specs import io
 from perfmodel.specs.device import SwapDevice, like
 from perfmodel.specs.experiment import Experiment
+from perfmodel.specs.gate import Gates
 from perfmodel.specs.machine import KernelCosts, Machine
+from perfmodel.specs.plan import Plan
 from perfmodel.specs.policy import ALL_ENTRIES, Policy, check_entry, mthp_order, policy_name
+from perfmodel.specs.problem import FitProblem
 from perfmodel.specs.published import PublishedLatencies
 from perfmodel.specs.published_devices import PublishedDevices
 from perfmodel.specs.scenario import Scenario
@@ -53,9 +56,14 @@ _FOLDERS: dict[str, tuple[Path, ...]] = {
     "policy": (_PACKAGE / "policies",),
     "scenario": (_PACKAGE / "scenarios", _CHECKOUT / "workloads" / "scenarios"),
     "study": (_PACKAGE / "study_files", _CHECKOUT / "workloads" / "studies"),
+    # Scenarios that are there to be measured.
+    "probe": (_PACKAGE / "probes", _CHECKOUT / "workloads" / "probes"),
+    "plan": (_PACKAGE / "plans", _CHECKOUT / "calibration" / "plans"),
     "experiment": (_PACKAGE / "experiments", _CHECKOUT / "calibration" / "experiments"),
     "published": (_PACKAGE / "published", _CHECKOUT / "calibration" / "published"),
     "trace": (_PACKAGE / "recorded", _CHECKOUT / "workloads" / "traces"),
+    "problem": (_PACKAGE / "problems", _CHECKOUT / "calibration" / "problems"),
+    "gates": (_PACKAGE / "gates", _CHECKOUT / "calibration" / "gates"),
 }
 TRACE_SUFFIX = ".trace"
 
@@ -90,10 +98,15 @@ def find_trace(name: str | Path) -> Path:
     return _locate("trace", str(name))
 
 
+def measured_folders(machine: str) -> list[Path]:
+    """Where evidence of a machine is kept."""
+    return [folder / machine for folder in _MEASURED]
+
+
 def _locate(kind: str, name: str) -> Path:
     if name.endswith(_suffix(kind)) or "/" in name:
         return Path(name)
-    installed = names(kind)
+    installed = names(kind) | (names("probe") if kind == "scenario" else {})
     if name not in installed:
         known = ", ".join(installed) or "none"
         message = f"{name[:80]!r} is neither installed nor a path; installed: {known}"
@@ -151,6 +164,18 @@ def load_experiment(name: str | Path) -> Experiment:
     """A published experiment by name or path."""
     path = _locate("experiment", str(name))
     return io.structure(Experiment, io.read_toml(path), str(path))
+
+
+def load_problem(name: str | Path = "swap-round-trips") -> FitProblem:
+    """A fit problem by name or path."""
+    path = _locate("problem", str(name))
+    return io.structure(FitProblem, io.read_toml(path), str(path))
+
+
+def load_gates(name: str | Path) -> Gates:
+    """The gates of a machine's profile by name or path."""
+    path = _locate("gates", str(name))
+    return io.structure(Gates, io.read_toml(path), str(path))
 
 
 def load_device(name: str | Path, machine: Machine | None = None) -> SwapDevice:
@@ -227,6 +252,12 @@ def _substitute(value: Any, parameters: Mapping[str, int], depth: int = 0) -> An
     if isinstance(value, str) and value.startswith("$"):
         return parameters.get(value[1:], value)
     return value
+
+
+def load_plan(name: str | Path) -> Plan:
+    """A plan of what a run measures, by name or path."""
+    path = _locate("plan", str(name))
+    return io.structure(Plan, io.read_toml(path), str(path))
 
 
 def load_scenario(name: str | Path, **parameters: int) -> Scenario:

@@ -41,6 +41,7 @@ class StepAction(StrEnum):
     MEMORY_FAILURE = "memory-failure"
     ZSWAP_WRITEBACK = "zswap-writeback"
     ACCESS = "access"  # of single pages, in an order that a workload gives
+    WAIT = "wait"  # all programs sleep
 
     @property
     def of_the_system(self) -> bool:
@@ -66,6 +67,7 @@ _OF_THE_SYSTEM = frozenset(
         StepAction.SPLIT_FOLIOS,
         StepAction.MEMORY_FAILURE,
         StepAction.ZSWAP_WRITEBACK,
+        StepAction.WAIT,
     }
 )
 _TAKES_PART = frozenset(
@@ -87,6 +89,7 @@ _TAKES_PART = frozenset(
 )
 
 
+_USUAL_WAIT, _LONGEST_WAIT = 1000, 3_600_000  # milliseconds
 _ACCESSING = frozenset({StepAction.TOUCH, StepAction.ACCESS})
 
 
@@ -218,6 +221,8 @@ class Step:
         which are often used have no such neighbours; else rank r is page r.
     seed : int
         Accesses with the same seed are the same, whatever the scenario, the machine and the world.
+    milliseconds : int
+        How long a wait step lasts.
     stride : int
         Of a strided workload, in pages.
     window : float
@@ -251,6 +256,7 @@ class Step:
     exponent: float = attrs.field(default=1.0, validator=_exponent)
     scattered: bool = attrs.field(default=True, validator=attrs.validators.instance_of(bool))
     seed: int = whole_number(0, (1 << 56) - 1, default=0)
+    milliseconds: int = whole_number(1, _LONGEST_WAIT, default=_USUAL_WAIT)
     stride: int = whole_number(1, 1 << 31, default=1)
     window: float = attrs.field(default=_USUAL_WINDOW, validator=_share)
     phase_accesses: int = whole_number(1, 1 << 40, default=_USUAL_PHASE)
@@ -291,6 +297,7 @@ class Step:
             "phase_accesses": workload is Workload.PHASES or self.phase_accesses == _USUAL_PHASE,
             "mix": workload is Workload.KEY_VALUE or self.mix is KeyValueMix.A,
             "process": not action.of_the_system or self.process == 0,
+            "milliseconds": action is StepAction.WAIT or self.milliseconds == _USUAL_WAIT,
         }
         for key, fits in belongs.items():
             if not fits:

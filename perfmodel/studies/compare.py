@@ -133,7 +133,7 @@ class Comparison:
         return document
 
 
-def _return_steps(scenario: Scenario) -> list[int]:
+def return_steps(scenario: Scenario) -> list[int]:
     """Touches and accesses after the first page-out: they bring memory back and use it.
 
     Under a memory limit the fill is that page-out.
@@ -177,7 +177,7 @@ def compare(
         raise InputError(Problem("name at least one entry", key="entries"))
     for entry in entries:
         check_entry(entry, SIMULATED_ENTRIES, key="entries")
-    indices = _return_steps(scenario)
+    indices = return_steps(scenario)
     if not indices:
         message = "has no touch after a page-out, so nothing is brought back to compare"
         raise InputError(Problem(message, file=scenario.name, key="steps"))
@@ -186,7 +186,14 @@ def compare(
     for entry in dict.fromkeys([*entries, PTE_ARM, PMD_ARM]):
         policy = load_policy(entry, order9_failure=order9_failure, allowed=SIMULATED_ENTRIES)
         elapsed, result = simulate_draws(
-            scenario, machine, device, policy, entry=entry, seed=seed, draws=draws
+            scenario,
+            machine,
+            device,
+            policy,
+            entry=entry,
+            seed=seed,
+            draws=draws,
+            with_model_error=True,
         )
         arms[entry] = result
         returned[entry] = elapsed[:, indices].sum(axis=1) / PICOSECONDS_PER_NANOSECOND

@@ -24,6 +24,7 @@ from perfmodel.specs.quantity import Quantity
 from perfmodel.specs.scenario import Scenario
 from perfmodel.specs.study import Axis, DesignKind, Mixture, Model, Per, Study
 from perfmodel.studies.design import sample
+from perfmodel.traces.generator import accesses_of
 
 _WHOLE_SPECS = ("machine", "device", "scenario")
 _RESERVED = frozenset({"cell", "entry", "pair", "bound", "draw"})
@@ -482,5 +483,5 @@ def accesses(story: Scenario, names: Sequence[str]) -> int:
         if step.action.value == "touch":
             total += story.region.count * min(step.pages_per_2mib, step.page_count)
         elif step.action.value == "access":
-            total += step.number_of_accesses(story.region.pages)
+            total += accesses_of(step, story.region.pages)
     return total
