@@ -34,7 +34,7 @@ from perfmodel.specs.scenario import Scenario
 from perfmodel.specs.step import Step, StepAction, Workload
 from perfmodel.specs.translation import Translation
 from perfmodel.traces.accesses import BLOCK, Accesses
-from perfmodel.traces.generator import accesses_of, trace_of
+from perfmodel.traces.generator import AccessTrace, accesses_of, trace_of
 
 _POOL_BYTES = 1 << 30
 # More than any device takes at a time.
@@ -122,7 +122,7 @@ def fresh_memory(
 
 
 @lru_cache(maxsize=64)
-def _block(trace: Accesses, first: int, count: int) -> npt.NDArray[np.int64]:
+def _block(trace: AccessTrace, first: int, count: int) -> npt.NDArray[np.int64]:
     """Accesses of a trace; the last 4 million are kept, as many runs go over the same ones."""
     return trace.block(first, count)
 
