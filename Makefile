@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check live notebooks docs benchmark benchmark-load benchmark-tlb benchmark-devices clean
+.PHONY: demo test check live notebooks docs studies benchmark benchmark-load benchmark-sweep benchmark-tlb benchmark-devices clean
 
 $(VENV)/.installed: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -34,6 +34,11 @@ notebooks: $(VENV)/.installed
 docs: $(VENV)/.installed
 	$(BIN)/python -m perfmodel.report.callers > docs/callers.md
 
+# All installed studies: a figure and the numbers of each in report/studies; some minutes.
+studies: $(VENV)/.installed
+	for study in workloads/studies/*.toml; do \
+		$(BIN)/perfmodel sweep $$study --report report/studies || exit; done
+
 benchmark: $(VENV)/.installed
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/engine.py --inherit-environ XDG_CACHE_HOME,HOME
@@ -41,6 +46,10 @@ benchmark: $(VENV)/.installed
 # The engine under memory pressure, on several CPUs, and for more of everything; two minutes.
 benchmark-load: $(VENV)/.installed
 	$(BIN)/python benchmarks/load.py --inherit-environ XDG_CACHE_HOME,HOME
+
+# Sweeps: 10,000 what-ifs, 1,000 engine runs, one Dask worker against two; five minutes.
+benchmark-sweep: $(VENV)/.installed
+	$(BIN)/python benchmarks/sweep.py
 
 # TLBs beside other simulators; about ten minutes, on an otherwise idle machine.
 benchmark-tlb: $(VENV)/.installed

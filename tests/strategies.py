@@ -50,7 +50,7 @@ from perfmodel.specs.translation import (
     WalkCache,
 )
 from perfmodel.specs.zswap import ZswapPool
-from tests import device_strategies, experiment_strategies
+from tests import device_strategies, experiment_strategies, study_strategies
 from tests.base_strategies import names, priced, quantities, texts
 from tests.strategies_of_pressure import access_steps, with_any_backing, with_any_limit
 
@@ -467,6 +467,7 @@ FOR_CLASS: dict[type, st.SearchStrategy[Any]] = {
     PhysicalMemory: st.builds(PhysicalMemory, st.just(7 << 22), st.floats(0, 1)),
     **device_strategies.FOR_CLASS,
     **experiment_strategies.for_class(scenarios()),
+    **study_strategies.for_class(scenarios()),
 }
 
 # Cases of the engine

@@ -25,11 +25,13 @@ _LOADERS: dict[str, Callable[[str], Any]] = {
     "machine": catalog.load_machine,
     "device": catalog.load_device,
     "scenario": catalog.load_scenario,
+    "study": catalog.load_study,
 }
+_PLURALS = {"study": "studies"}
 
 
 def show(name: str | None = None, *, json: Annotated[bool, Parameter(negative=())] = False) -> None:
-    """List what is installed, or show one machine, device or scenario with all its sources.
+    """List what is installed, or show one machine, device, scenario or study with all its sources.
 
     Parameters
     ----------
@@ -57,7 +59,7 @@ def show(name: str | None = None, *, json: Annotated[bool, Parameter(negative=()
 
 def _list(*, json: bool) -> None:
     found = {
-        f"{kind}s": {n: load(n).description for n in catalog.names(kind)}
+        _PLURALS.get(kind, f"{kind}s"): {n: load(n).description for n in catalog.names(kind)}
         for kind, load in _LOADERS.items()
     }
     if json:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import attrs
@@ -35,7 +36,7 @@ from perfmodel.specs.policy import Policy
 from perfmodel.specs.scenario import Scenario
 from perfmodel.specs.step import Step, StepAction
 from perfmodel.specs.translation import Translation
-from perfmodel.traces.generator import BLOCK, trace_of
+from perfmodel.traces.generator import BLOCK, AccessTrace, trace_of
 
 _POOL_BYTES = 1 << 30
 # More than any device takes at a time.
@@ -124,6 +125,12 @@ def fresh_memory(
     return memory
 
 
+@lru_cache(maxsize=64)
+def _block(trace: AccessTrace, first: int, count: int) -> npt.NDArray[np.int64]:
+    """Accesses of a trace; the last 4 million are kept, as many runs go over the same ones."""
+    return trace.block(first, count)
+
+
 def fresh_timeline(rows: int, only_range: int = -1) -> npt.NDArray[np.int64]:
     """Room for so much of what happens, for one 2 MiB range or (-1) for all."""
     timeline = np.zeros((1 + rows, layout.TIMELINE_COLUMNS), dtype=np.int64)
@@ -154,7 +161,7 @@ def run_one_step(memory: layout.Memory, step: Step) -> None:
         # It runs now, so its cells stand in place.
         first, total = (int(memory.state[cell]) for cell in (Cell.POSITION, Cell.TOTAL))
         count = min(BLOCK, total - first)
-        traces[cpu].fill(first, blocks[cpu, :count])
+        blocks[cpu, :count] = _block(traces[cpu], first, count)
         memory.state[Cell.READY] = first + count
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from perfmodel.abi import PRICES, delay_quantities, event_quantities, picoseconds
-from perfmodel.constants import Event
+from perfmodel.constants import N_EVENTS, Event
 from perfmodel.specs.device import SwapDevice
 from perfmodel.specs.machine import Machine
 from perfmodel.specs.scenario import PageContent
@@ -52,26 +52,8 @@ def draw_prices(
     quantities = event_quantities(machine, device, content)
     best = np.array([quantity.value for quantity in quantities])
     spread = np.array([quantity.spread for quantity in quantities])
-    generator = np.random.Generator(np.random.Philox(seed))
-    standard = generator.standard_normal((draws, _DRAWN_FIRST))
-    common = generator.standard_normal((draws, 1))
-    # From a stream of their own, so that the others' draws stay what they were without them.
-    later = np.random.Generator(np.random.Philox(seed).jumped(2))
-    more = later.standard_normal((draws, len(best) - _DRAWN_FIRST))
-    standard = np.hstack([standard, more])
-    if machine.fit is not None:
-        names = [price_name(event, device) for event in Event]
-        # Column order of the fit's parameters; those of other devices take no part.
-        rows = [index for index, name in enumerate(machine.fit.parameters) if name in names]
-        columns = [names.index(machine.fit.parameters[index]) for index in rows]
-        size = len(machine.fit.parameters)
-        correlation = np.array(machine.fit.correlation).reshape(size, size)
-        values, vectors = np.linalg.eigh(correlation[np.ix_(rows, rows)])
-        root = vectors * np.sqrt(np.clip(values, 0.0, None))
-        standard[:, columns] = standard[:, columns] @ root.T
-    drawn = np.clip(best + spread * standard, 0.0, None)
-    if machine.fit is not None:
-        drawn *= np.clip(1.0 + machine.fit.run_to_run.value * common, 0.1, None)
+    standard, common = _standard_draws(machine, device, draws, seed)
+    drawn = np.clip(best + spread * standard, 0.0, None) * common
     delays = delay_quantities(machine)
     best_delays = np.array([quantity.value for quantity in delays])
     # From a stream of their own, so that the events' draws do not depend on how many there are.
@@ -82,3 +64,35 @@ def draw_prices(
     return picoseconds(
         np.vstack([np.hstack([best, best_delays]), np.hstack([drawn, drawn_delays])])
     )
+
+
+def _standard_draws(
+    machine: Machine, device: SwapDevice, draws: int, seed: int
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Standard normal draws of all events' prices, and what all prices of a draw have in common."""
+    generator = np.random.Generator(np.random.Philox(seed))
+    standard = generator.standard_normal((draws, _DRAWN_FIRST))
+    common = generator.standard_normal((draws, 1))
+    # From a stream of their own, so that the others' draws stay what they were without them.
+    later = np.random.Generator(np.random.Philox(seed).jumped(2))
+    standard = np.hstack([standard, later.standard_normal((draws, N_EVENTS - _DRAWN_FIRST))])
+    if machine.fit is None:
+        return standard, np.ones((draws, 1))
+    names = [price_name(event, device) for event in Event]
+    # Column order of the fit's parameters; those of other devices take no part.
+    rows = [index for index, name in enumerate(machine.fit.parameters) if name in names]
+    columns = [names.index(machine.fit.parameters[index]) for index in rows]
+    size = len(machine.fit.parameters)
+    correlation = np.array(machine.fit.correlation).reshape(size, size)
+    values, vectors = np.linalg.eigh(correlation[np.ix_(rows, rows)])
+    root = vectors * np.sqrt(np.clip(values, 0.0, None))
+    standard[:, columns] = standard[:, columns] @ root.T
+    return standard, np.clip(1.0 + machine.fit.run_to_run.value * common, 0.1, None)
+
+
+def common_factors(
+    machine: Machine, device: SwapDevice, draws: int, seed: int
+) -> npt.NDArray[np.float64]:
+    """What multiplies all prices of events in each row of `draw_prices`; shape (draws + 1,)."""
+    _, common = _standard_draws(machine, device, draws, seed)
+    return np.concatenate([[1.0], common[:, 0]])

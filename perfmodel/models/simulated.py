@@ -82,17 +82,39 @@ class Runs:
     mapping: npt.NDArray[np.int64]
 
 
+def clock_decides(scenario: Scenario, device: SwapDevice) -> bool:
+    """Whether what happens depends on how long everything takes, so that no price is just a price.
+
+    CPUs wait for one another and for a device with a service model; statistics that reclaim steers
+    by are brought up to date by the clock.
+    """
+    several = any(step.threads > 1 for step in scenario.steps)
+    return scenario.is_limited or device.service is not None or several
+
+
+def chance_decides(scenario: Scenario, policy: Policy) -> bool:
+    """Whether what happens is drawn: an allocation may or may not fail, memory is used at random."""
+    if scenario.memory is not None:
+        return True
+    chances = (
+        max(policy.order9_failure, scenario.settings.order9_failure),
+        scenario.settings.charge_failure,
+    )
+    return policy.swap_entry == "pmd" and any(0 < chance < 1 for chance in chances)
+
+
 def best_prices(
     machine: Machine, device: SwapDevice, seed: int, content: PageContent
 ) -> npt.NDArray[np.int64]:
     """What a run at the machine's best numbers is priced with; shape (N_PRICES,), picoseconds."""
-    best: npt.NDArray[np.int64] = _prices(machine, device, 0, seed, content)[0]
+    best: npt.NDArray[np.int64] = engine_prices(machine, device, 0, seed, content)[0]
     return best
 
 
-def _prices(
+def engine_prices(
     machine: Machine, device: SwapDevice, draws: int, seed: int, content: PageContent
 ) -> npt.NDArray[np.int64]:
+    """What `draw_prices` returns, without what a device's service model knows better."""
     prices = draw_prices(machine, device, draws, seed, content)
     if device.service is not None:
         # The service model knows what they take.
@@ -142,6 +164,8 @@ def count_events(
     seeds: range,
     prices: npt.NDArray[np.int64] | None = None,
     served_by: SwapDevice | None = None,
+    *,
+    at_once: int | None = None,
 ) -> Runs:
     """Run the engine once for each seed.
 
@@ -153,6 +177,8 @@ def count_events(
         What `draw_prices` returns, a row for each run. Without them nothing takes any time.
     served_by : SwapDevice, optional
         A device whose service model says how long requests take.
+    at_once : int, optional
+        Most runs at the same time; as many as there are CPUs without it.
     """
     if prices is None:
         prices = np.zeros((len(seeds), N_PRICES), dtype=np.int64)
@@ -180,8 +206,11 @@ def count_events(
 
     # The first one alone, so that nothing is compiled twice; kernels run without the GIL.
     endings = {run(0)}
-    with ThreadPoolExecutor(_runs_at_once(len(seeds))) as pool:
-        endings |= set(pool.map(run, range(1, len(seeds))))
+    if at_once == 1:
+        endings |= set(map(run, range(1, len(seeds))))
+    else:
+        with ThreadPoolExecutor(at_once or _runs_at_once(len(seeds))) as pool:
+            endings |= set(pool.map(run, range(1, len(seeds))))
     if Ending.OUT_OF_MEMORY in endings:
         raise out_of_memory(layout.LIMIT_REACHED)
     if Ending.NO_FRAMES in endings:
@@ -256,6 +285,62 @@ def _breakdown(
     return {part: _nanoseconds(total) for part, total in parts.items()}
 
 
+@attrs.frozen(eq=False)
+class Drawn:
+    """One arm with all its draws.
+
+    Parameters
+    ----------
+    elapsed : int64 array, shape (draws + 1, steps), picoseconds
+        First the mean over the runs at the best prices, then the draws.
+    by_run : int64 array, shape (runs, steps), picoseconds
+    prices : int64 array, shape (draws + 1, N_PRICES), picoseconds
+    runs : Runs
+    """
+
+    elapsed: npt.NDArray[np.int64]
+    by_run: npt.NDArray[np.int64]
+    prices: npt.NDArray[np.int64]
+    runs: Runs
+
+
+def draw_arm(
+    scenario: Scenario,
+    machine: Machine,
+    device: SwapDevice,
+    policy: Policy,
+    *,
+    seed: int,
+    draws: int,
+    at_once: int | None = None,
+) -> Drawn:
+    """Count one arm, and pay for it with all draws of prices.
+
+    Where nothing overlaps, the time of a step is the sum of its events' prices, and the engine need
+    not run again for each draw of prices. Where CPUs wait for one another, 32 draws are run, and
+    stand for the others.
+    """
+    served = device.service is not None
+    overlaps = clock_decides(scenario, device)
+    runs = min(RUNS_PER_SEED, draws + 1) if chance_decides(scenario, policy) or overlaps else 1
+    seeds = range(seed * RUNS_PER_SEED, seed * RUNS_PER_SEED + runs)
+    prices = engine_prices(machine, device, draws, seed, scenario.region.content)
+    turn = np.arange(draws + 1) % runs
+    drawn = prices[:runs] if overlaps else None
+    done = count_events(
+        scenario, machine, policy, device.kind, seeds, drawn, device if served else None,
+        at_once=at_once,
+    )  # fmt: skip
+    events = abi.events_of(done.counts)
+    _check_clock(events, prices[:, :N_EVENTS])
+    if overlaps:
+        return Drawn(done.elapsed[turn], done.elapsed, prices, done)
+    elapsed = np.einsum("dse,de->ds", events[turn], prices[:, :N_EVENTS])
+    by_run = events @ prices[0, :N_EVENTS]
+    elapsed[0] = np.rint(by_run.mean(axis=0)).astype(np.int64)
+    return Drawn(elapsed, by_run, prices, done)
+
+
 def simulate_draws(
     scenario: Scenario,
     machine: Machine,
@@ -268,10 +353,6 @@ def simulate_draws(
 ) -> tuple[npt.NDArray[np.int64], Result]:
     """One arm with all its draws; `entry` is the arm's name.
 
-    Where nothing overlaps, the time of a step is the sum of its events' prices, and the engine need
-    not run again for each draw of prices. Where CPUs wait for one another, 32 draws are run, and
-    stand for the others.
-
     Returns
     -------
     elapsed : int64 array, shape (draws + 1, steps), picoseconds
@@ -280,34 +361,9 @@ def simulate_draws(
         Counters, time and breakdown of the first run; intervals over all of them.
     """
     check_seed_and_draws(seed, draws)
-    chances = (
-        max(policy.order9_failure, scenario.settings.order9_failure),
-        scenario.settings.charge_failure,
-    )
-    aged = scenario.memory is not None
-    random = policy.swap_entry == "pmd" and any(0 < chance < 1 for chance in chances)
-    # Statistics that reclaim steers by are brought up to date by the clock.
-    served = device.service is not None
-    overlaps = scenario.is_limited or served
-    overlaps |= any(s.threads > 1 or s.action is StepAction.WAIT for s in scenario.steps)
-    runs = min(RUNS_PER_SEED, draws + 1) if random or overlaps or aged else 1
-    seeds = range(seed * RUNS_PER_SEED, seed * RUNS_PER_SEED + runs)
-    prices = _prices(machine, device, draws, seed, scenario.region.content)
-    turn = np.arange(draws + 1) % runs
-    drawn = prices[:runs] if overlaps else None
-    done = count_events(
-        scenario, machine, policy, device.kind, seeds, drawn, device if served else None
-    )
-    counts, mapping = done.counts, done.mapping
-    events, prices = abi.events_of(counts), prices[:, :N_EVENTS]
-    _check_clock(events, prices)
-    if overlaps:
-        elapsed = done.elapsed[turn]
-        by_run = done.elapsed
-    else:
-        elapsed = np.einsum("dse,de->ds", events[turn], prices)
-        by_run = events @ prices[0]
-        elapsed[0] = np.rint(by_run.mean(axis=0)).astype(np.int64)
+    arm = draw_arm(scenario, machine, device, policy, seed=seed, draws=draws)
+    counts, mapping, elapsed, by_run = arm.runs.counts, arm.runs.mapping, arm.elapsed, arm.by_run
+    events, prices = abi.events_of(counts), arm.prices[:, :N_EVENTS]
     steps = []
     for index, step in enumerate(scenario.steps):
         low, high = np.quantile(elapsed[1:, index], [_LOW, _HIGH])

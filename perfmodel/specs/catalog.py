@@ -24,6 +24,7 @@ from perfmodel.specs.published import PublishedLatencies
 from perfmodel.specs.published_devices import PublishedDevices
 from perfmodel.specs.scenario import Scenario
 from perfmodel.specs.service import BlockLayer
+from perfmodel.specs.study import Study
 
 _PACKAGE = Path(__file__).parent.parent
 _CHECKOUT = _PACKAGE.parent
@@ -50,6 +51,7 @@ _FOLDERS: dict[str, tuple[Path, ...]] = {
     "block_layer": (_PACKAGE / "block_layers",),
     "policy": (_PACKAGE / "policies",),
     "scenario": (_PACKAGE / "scenarios", _CHECKOUT / "workloads" / "scenarios"),
+    "study": (_PACKAGE / "study_files", _CHECKOUT / "workloads" / "studies"),
     "experiment": (_PACKAGE / "experiments", _CHECKOUT / "calibration" / "experiments"),
     "published": (_PACKAGE / "published", _CHECKOUT / "calibration" / "published"),
 }
@@ -236,6 +238,30 @@ def load_scenario(name: str | Path, **parameters: int) -> Scenario:
         values[key] = value
     table.pop("parameters", None)
     return io.structure(Scenario, _substitute(table, values), str(path))
+
+
+def load_study(name: str | Path) -> Study:
+    """A study by name or path; where it names a scenario, that becomes part of it."""
+    path = _locate("study", str(name))
+    table = _with_scenario(io.read_toml(path), str(path))
+    mixture = table.get("mixture")
+    if isinstance(mixture, dict):
+        table["mixture"] = _with_scenario(mixture, str(path), "mixture.")
+    return io.structure(Study, table, str(path))
+
+
+def _with_scenario(table: dict[str, Any], file: str, prefix: str = "") -> dict[str, Any]:
+    named = table.get("scenario")
+    if not isinstance(named, str):
+        return table
+    try:
+        scenario = load_scenario(named)
+    except InputError as error:
+        key = f"{prefix}scenario"
+        raise InputError(
+            [p if p.file else Problem(p.message, file=file, key=key) for p in error.problems]
+        ) from None
+    return table | {"scenario": io.to_table(scenario)}
 
 
 def default_machine(
