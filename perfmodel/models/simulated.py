@@ -86,14 +86,14 @@ def clock_decides(scenario: Scenario, device: SwapDevice) -> bool:
     """Whether what happens depends on how long everything takes, so that no price is just a price.
 
     CPUs wait for one another and for a device with a service model; statistics that reclaim steers
-    by are brought up to date by the clock.
+    by are brought up to date by the clock, and so do khugepaged's passes begin.
     """
-    several = any(step.threads > 1 for step in scenario.steps)
+    several = any(s.threads > 1 or s.action is StepAction.WAIT for s in scenario.steps)
     return scenario.is_limited or device.service is not None or several
 
 
 def chance_decides(scenario: Scenario, policy: Policy) -> bool:
-    """Whether what happens is drawn: an allocation may or may not fail, memory is used at random."""
+    """Whether what happens is drawn: what fails, or how memory was used before."""
     if scenario.memory is not None:
         return True
     chances = (
