@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check live notebooks docs benchmark benchmark-load benchmark-tlb benchmark-devices clean
+.PHONY: demo test check live notebooks docs studies benchmark benchmark-load benchmark-sweep benchmark-tlb benchmark-devices benchmark-traces clean
 
 $(VENV)/.installed: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -34,6 +34,11 @@ notebooks: $(VENV)/.installed
 docs: $(VENV)/.installed
 	$(BIN)/python -m perfmodel.report.callers > docs/callers.md
 
+# All installed studies: a figure and the numbers of each in report/studies; some minutes.
+studies: $(VENV)/.installed
+	for study in workloads/studies/*.toml; do \
+		$(BIN)/perfmodel sweep $$study --report report/studies || exit; done
+
 benchmark: $(VENV)/.installed
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/engine.py --inherit-environ XDG_CACHE_HOME,HOME
@@ -42,6 +47,10 @@ benchmark: $(VENV)/.installed
 benchmark-load: $(VENV)/.installed
 	$(BIN)/python benchmarks/load.py --inherit-environ XDG_CACHE_HOME,HOME
 
+# Sweeps: 10,000 what-ifs, 1,000 engine runs, one Dask worker against two; five minutes.
+benchmark-sweep: $(VENV)/.installed
+	$(BIN)/python benchmarks/sweep.py
+
 # TLBs beside other simulators; about ten minutes, on an otherwise idle machine.
 benchmark-tlb: $(VENV)/.installed
 	$(BIN)/python benchmarks/tlb.py --inherit-environ XDG_CACHE_HOME,HOME
@@ -49,6 +58,10 @@ benchmark-tlb: $(VENV)/.installed
 # Block devices beside SimPy; about a minute, on an otherwise idle machine.
 benchmark-devices: $(VENV)/.installed
 	$(BIN)/python benchmarks/devices.py --inherit-environ XDG_CACHE_HOME,HOME
+
+# Accesses generated, stored, imported and looked at; under a minute.
+benchmark-traces: $(VENV)/.installed
+	$(BIN)/python benchmarks/traces.py
 
 clean:
 	rm -rf $(VENV) report .pytest_cache .mypy_cache .ruff_cache .hypothesis

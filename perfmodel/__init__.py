@@ -14,6 +14,8 @@ _EXPORTS = {
     "machine": ("perfmodel.specs.catalog", "load_machine"),
     "device": ("perfmodel.specs.catalog", "load_device"),
     "scenario": ("perfmodel.specs.catalog", "load_scenario"),
+    "study": ("perfmodel.specs.catalog", "load_study"),
+    "sweep": ("perfmodel.studies.sweep", "sweep"),
     "simulate": ("perfmodel.models.simulated", "simulate"),
     "compare": ("perfmodel.studies.compare", "compare"),
     "measure": ("perfmodel.measure.run", "measure"),

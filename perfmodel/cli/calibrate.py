@@ -11,10 +11,10 @@ import attrs
 from cyclopts import Parameter
 
 from perfmodel.calibrate import run as running
-from perfmodel.calibrate.fit import Fit
 from perfmodel.calibrate.profile import build_profile, write_profile
 from perfmodel.cli.common import print_json, progress_bar, say, say_if_compiling
 from perfmodel.errors import CapabilityError, InputError, Problem
+from perfmodel.report.calibration import fit_lines
 from perfmodel.results.result import Result
 from perfmodel.results.stability import complaints
 from perfmodel.specs.catalog import load_plan, user_profiles
@@ -87,7 +87,7 @@ def calibrate(
         files = [file]
     profile, fit = build_profile(files, name=path.stem, shootdowns=shootdown or [])
     write_profile(profile, path)
-    sys.stdout.write("\n".join([profile.description, "", *_report(fit)]) + "\n")
+    sys.stdout.write("\n".join([profile.description, "", *fit_lines(fit, profile.fit)]) + "\n")
     say(f"profile written to {path}")
 
 
@@ -140,21 +140,3 @@ def _list(name: str, quick: bool) -> None:
             "missing": list(found.missing),
         }
     )
-
-
-def _report(fit: Fit) -> list[str]:
-    lines = [f"{'price':42s} {'ns':>12s} {'+-':>10s}"]
-    for name, value, spread in zip(fit.names, fit.values, fit.spreads, strict=True):
-        lines.append(f"{name:42s} {value:12.1f} {spread:10.1f}")
-    lines.append("")
-    lines.append(f"{'observation':52s} predicted / measured")
-    for (scenario, entry, step), error in fit.residuals.items():
-        lines.append(f"{scenario + ' ' + entry + ' ' + step:52s} {error:+8.1%}")
-    lines.append("")
-    known = "from several runs" if fit.run_to_run_measured else "assumed"
-    lines.append(
-        f"chi-square {fit.chi_square:.1f} for {fit.degrees_of_freedom:.1f} degrees of freedom; "
-        f"runs drift by {fit.run_to_run:.1%} ({known})"
-    )
-    lines += [f"warning: {warning}" for warning in fit.warnings]
-    return lines

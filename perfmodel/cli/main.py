@@ -33,11 +33,26 @@ for _name, _help in {
     "runtime": "Judge published runtime models and our own by programs under page layouts.",
     "device": "Simulate block devices under load, beside what was published.",
     "thrash": "Predict where a PMD entry starts to lose: used share of 2 MiB against memory limit.",
+    "sweep": "Calculate all what-ifs of a study: grids, samples, break-even, sensitivity.",
     "experiment": "Set published swap experiments beside the same ones, scaled down, in the model.",
     "doctor": "Say what this machine can measure, and put back what a killed run left.",
     "show": "List machines, devices and scenarios, or show one with its sources.",
 }.items():
     app.command(f"perfmodel.cli.{_name}:{_name}", name=_name, help=_help)
+
+# Commands of `perfmodel trace`.
+_trace = App(
+    name="trace",
+    help="Import recordings of what programs access, generate some, and look at them.",
+    help_format="plaintext",
+)
+for _name, _function, _help in (
+    ("import", "import_trace", "Read a recording of another program, and write it as a trace."),
+    ("generate", "generate", "Write the accesses of a generated workload as a trace."),
+    ("stat", "stat", "Footprint, reuse distances and used share of every 2 MiB of a trace."),
+):
+    _trace.command(f"perfmodel.cli.trace:{_function}", name=_name, help=_help)
+app.command(_trace)
 
 
 def _print_error(text: str) -> None:

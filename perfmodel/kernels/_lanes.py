@@ -1,8 +1,8 @@
-"""One 64-byte block of an array as vector lanes: compare all at once, shift some by one.
+"""One block of an array as vector lanes: compare all at once, shift some by one.
 
 A set-associative lookup is a comparison of one tag with all ways, and a move to the front. LLVM
 does not find the vector form of such short loops with an early end, so it is spelled out here. A
-block is 8 lanes of int64 or 16 lanes of uint32. Nothing here checks bounds.
+block is 8 lanes of int64, 16 of uint32 or 16 of uint16. Nothing here checks bounds.
 """
 
 import numpy as np
@@ -10,14 +10,18 @@ from llvmlite import ir
 
 from perfmodel.kernels._jit import cgutils, intrinsic, types
 
-BLOCK_BYTES = 64
 _INDEX = ir.IntType(32)
+
+
+def lanes_in_block(itemsize: int) -> int:
+    """Lanes of one block whose lanes have so many bytes: no more than 64 bytes, and than 16."""
+    return min(64 // itemsize, 16)
 
 
 def _block(context, builder, array_type, array, first):
     """Vector type of a block, and a pointer to the block that begins at `first`."""
     lane = context.get_data_type(array_type.dtype)
-    vector = ir.VectorType(lane, BLOCK_BYTES * 8 // array_type.dtype.bitwidth)
+    vector = ir.VectorType(lane, lanes_in_block(array_type.dtype.bitwidth // 8))
     data = context.make_array(array_type)(context, builder, array).data
     return vector, builder.bitcast(builder.gep(data, [first]), vector.as_pointer())
 
@@ -30,7 +34,7 @@ def _splat(builder, vector, value):
 
 
 def _lanes_of(row):
-    return BLOCK_BYTES // row.itemsize
+    return lanes_in_block(row.itemsize)
 
 
 @intrinsic(_lanes_of)
@@ -38,9 +42,24 @@ def lanes_of(_, row):
     """Lanes of one block, known to the compiler. Allocates: no. Mutates: nothing."""
 
     def code(_, __, signature, ___):
-        return ir.Constant(ir.IntType(64), BLOCK_BYTES * 8 // signature.args[0].dtype.bitwidth)
+        itemsize = signature.args[0].dtype.bitwidth // 8
+        return ir.Constant(ir.IntType(64), lanes_in_block(itemsize))
 
     return types.int64(row), code
+
+
+def _cast_lane(row, value):
+    return row.dtype.type(value & ((1 << 8 * row.itemsize) - 1))
+
+
+@intrinsic(_cast_lane)
+def cast_lane(_, row, value):
+    """Low bits of an int64 as a member of an array. Allocates: no. Mutates: nothing."""
+
+    def code(context, builder, signature, arguments):
+        return builder.trunc(arguments[1], context.get_data_type(signature.return_type))
+
+    return row.dtype(row, types.int64), code
 
 
 def _equal_lanes(row, first, tag):

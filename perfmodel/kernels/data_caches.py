@@ -18,6 +18,7 @@ from perfmodel.kernels.translation_layout import (
     MOST_CACHES,
     OFFSET,
     SETS,
+    SHORT,
     STRIDE,
     TAG_SHIFT,
     WAYS,
@@ -44,11 +45,17 @@ def set_begin(table, row, number):
 
 
 @inline_kernel
-def use_line(arrays, cache, lines, line):
-    """Use a line in one cache. True on a hit. Allocates: no. Mutates: lines."""
-    row = (CACHES + cache) * COLUMNS
-    tag = np.uint32(line >> column(arrays, row, TAG_SHIFT))
-    return use_lru(lines, set_begin(arrays, row, line), column(arrays, row, WAYS), tag)
+def use_line(mmu, cache, line):
+    """Use a line in one cache. True on a hit.
+
+    Allocates: no. Mutates: mmu.lines, mmu.short_lines.
+    """
+    arrays, row = mmu.arrays, (CACHES + cache) * COLUMNS
+    tag = line >> column(arrays, row, TAG_SHIFT)
+    first, ways = set_begin(arrays, row, line), column(arrays, row, WAYS)
+    if column(arrays, row, SHORT) > 0:
+        return use_lru(mmu.short_lines, first, ways, np.uint16(tag))
+    return use_lru(mmu.lines, first, ways, np.uint32(tag))
 
 
 @inline_kernel
@@ -58,13 +65,13 @@ def has_cache(arrays, cache):
 
 
 @inline_kernel
-def reference(arrays, lines, line):
+def reference(mmu, line):
     """Read one line; it is filled into every level that misses. 0 to 2, or DRAM: where it was.
 
-    Allocates: no. Mutates: lines.
+    Allocates: no. Mutates: mmu.lines, mmu.short_lines.
     """
     for cache in range(MOST_CACHES):
-        if has_cache(arrays, cache) and use_line(arrays, cache, lines, line):
+        if has_cache(mmu.arrays, cache) and use_line(mmu, cache, line):
             return cache
     return np.int64(DRAM)
 

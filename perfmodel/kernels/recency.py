@@ -1,9 +1,9 @@
 """Sets of a set-associative array: look a tag up, and make room for it.
 
-A set is a row of whole 64-byte blocks. Under LRU its ways stand in the order of their last use,
-free ones (`FREE`) behind, and lanes beyond the ways are never touched. Under tree-PLRU a tag stays
-in its way, and one more block holds the tree: bit n - 1 is node n (1 the root, 2n and 2n + 1 the
-halves of node n), and is 1 where the right half is the older one.
+A set is a row of whole blocks (see `_lanes`). Under LRU its ways stand in the order of their last
+use, free ones (`FREE`) behind, and lanes beyond the ways are never touched. Under tree-PLRU a tag
+stays in its way, and one more block holds the tree: bit n - 1 is node n (1 the root, 2n and 2n + 1
+the halves of node n), and is 1 where the right half is the older one.
 """
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from perfmodel.kernels._jit import inline_kernel
 from perfmodel.kernels._lanes import equal_lanes, lanes_of, lowest_bit, push_lanes
 
-FREE = -1  # as uint32 all ones
+FREE = -1  # unsigned, all ones
 
 
 @inline_kernel

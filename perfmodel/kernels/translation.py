@@ -119,8 +119,11 @@ def complete(clock, walkers, overlap, stlb_ps, walk_ps, data_ps, counts):
 
 @inline_kernel
 def refer(mmu, line, kind):
-    """One reference of a class, counted. Its picoseconds. Allocates: no. Mutates: lines, counts."""
-    where = reference(mmu.arrays, mmu.lines, line)
+    """One reference of a class, counted. Its picoseconds. Allocates: no.
+
+    Mutates: mmu.lines, mmu.short_lines, mmu.counts.
+    """
+    where = reference(mmu, line)
     mmu.counts[np.uint64(REFERENCES + 4 * kind + where)] += 1
     return latency(mmu.arrays, where)
 
@@ -129,7 +132,8 @@ def refer(mmu, line, kind):
 def access(mmu, address, store, space):
     """One load (0) or store (1). The TLB array that had the translation, or -1 after a walk.
 
-    Allocates: no. Mutates: mmu.entries, mmu.lines, mmu.counts, mmu.clock, mmu.scratch.
+    Allocates: no.
+    Mutates: mmu.entries, mmu.lines, mmu.short_lines, mmu.counts, mmu.clock, mmu.scratch.
     """
     parameters, arrays, counts = mmu.parameters, mmu.arrays, mmu.counts
     page = address >> PAGE_SHIFT
@@ -175,10 +179,22 @@ def access(mmu, address, store, space):
 
 
 @kernel
+def extent(values):
+    """Least and largest of some numbers, at least one. Allocates: no. Mutates: nothing."""
+    least = largest = values[0]
+    for index in range(values.size):
+        value = values[np.uint64(index)]
+        least = min(least, value)
+        largest = max(largest, value)
+    return least, largest
+
+
+@kernel
 def run(mmu, addresses, stores, spaces):
     """Access after access; `stores` and `spaces` may have one member that holds for all.
 
-    Allocates: no. Mutates: mmu.entries, mmu.lines, mmu.counts, mmu.clock, mmu.scratch.
+    Allocates: no.
+    Mutates: mmu.entries, mmu.lines, mmu.short_lines, mmu.counts, mmu.clock, mmu.scratch.
     """
     every_store = np.int64(-1 if stores.size > 1 else 0)
     every_space = np.int64(-1 if spaces.size > 1 else 0)

@@ -11,7 +11,7 @@ one data cache after the other. What goes on to the next is collected without a 
 import numpy as np
 
 from perfmodel.kernels._jit import inline_kernel, kernel
-from perfmodel.kernels._lanes import lanes_of, prefetch
+from perfmodel.kernels._lanes import cast_lane, lanes_of, prefetch
 from perfmodel.kernels.data_caches import column, has_cache, latency
 from perfmodel.kernels.recency import use_block, use_lru
 from perfmodel.kernels.translation import (
@@ -51,6 +51,7 @@ from perfmodel.kernels.translation_layout import (
     READ,
     REGION_SHIFT,
     SETS,
+    SHORT,
     SPACE_MASK,
     SPACE_SHIFT,
     STREAM,
@@ -67,36 +68,31 @@ from perfmodel.kernels.walk import walk
 LEVEL_PATHS = 2 * N_KINDS
 LANES = 8  # of a block of translations
 
-# Places of a plain level's arrays: set 0, the array, the last way.
-FIRST_SHIFT = 12
-ARRAY_SHIFT = 6
-ARRAY_MASK = 63
-WAY_MASK = 63
-
 # What is known of a path of a plain level.
 PLAIN_ORDER = 0
 PLAIN_HALVES = 1  # 1 where two arrays share the size, else 0
 PLAIN_MASK = 2
-PLAIN_PLACE = 3
-PLAIN_OTHER = 4  # from the first array's place to the second's
+PLAIN_LAST = 3  # bit of the last way
+PLAIN_FIRST = 4  # where set 0 lies
+PLAIN_ARRAY = 5
+PLAIN_OTHER_FIRST = 6  # from the first array's to the second's
+PLAIN_OTHER_ARRAY = 7
+
+# What a level looks like.
+PLAIN_LEVEL = 1
+PLAIN_WITH_HALVES = 2
 
 AHEAD = 24  # references
-SETS_AT_HAND = 256  # that the host's first cache surely holds
-
-
-@inline_kernel
-def _place(paths, row):
-    """Where set 0 of a choice lies, its array and its last way, in one word."""
-    place = column(paths, row, OFFSET) << FIRST_SHIFT | column(paths, row, ARRAY) << ARRAY_SHIFT
-    return place | column(paths, row, WAYS) - 1
+BYTES_AT_HAND = 1 << 17  # that the host reads fast enough without being asked beforehand
 
 
 @inline_kernel
 def _make_plain(paths, scratch, level, stores):
-    """Describe the paths in short that these accesses take through a level. Whether that works.
+    """Describe the paths in short that these accesses take through a level. 0 where that fails.
 
-    It can where one or two alike arrays hold a size, and each set is one LRU block.
+    It can be done where one or two alike arrays hold a size, and each set is one LRU block.
     """
+    looks = np.int64(PLAIN_LEVEL)
     # Loads may be plain where stores are not.
     first = np.int64(stores[0] * N_KINDS if stores.size == 1 else 0)
     end = np.int64(first + N_KINDS if stores.size == 1 else LEVEL_PATHS)
@@ -109,14 +105,19 @@ def _make_plain(paths, scratch, level, stores):
         alike = mask == column(paths, other, MASK) and ways == column(paths, other, WAYS)
         tree = column(paths, row, TREE) + column(paths, other, TREE)
         if held > 2 or not alike or mask < 0 or tree > 0 or not 0 < ways <= LANES:
-            return False
+            return np.int64(0)
+        if held == 2:
+            looks = np.int64(PLAIN_WITH_HALVES)
         short = PLAIN + path * PLAIN_COLUMNS
         scratch[np.uint64(short + PLAIN_ORDER)] = column(paths, way, ORDER)
         scratch[np.uint64(short + PLAIN_HALVES)] = held - 1
         scratch[np.uint64(short + PLAIN_MASK)] = mask
-        scratch[np.uint64(short + PLAIN_PLACE)] = _place(paths, row)
-        scratch[np.uint64(short + PLAIN_OTHER)] = _place(paths, other) - _place(paths, row)
-    return True
+        scratch[np.uint64(short + PLAIN_LAST)] = np.int64(1) << (ways - 1)
+        for place, what in ((PLAIN_FIRST, OFFSET), (PLAIN_ARRAY, ARRAY)):
+            here, there = column(paths, row, what), column(paths, other, what)
+            scratch[np.uint64(short + place)] = here
+            scratch[np.uint64(short + place + 2)] = there - here
+    return looks
 
 
 @inline_kernel
@@ -128,15 +129,19 @@ def _look_up(mmu, level, plain, path, page, space):
     scratch = mmu.scratch
     row = PLAIN + (path + level * LEVEL_PATHS) * PLAIN_COLUMNS
     order = scratch[np.uint64(row + PLAIN_ORDER)]
-    halves = scratch[np.uint64(row + PLAIN_HALVES)]
     number = page >> order
     tag = number << NUMBER_SHIFT | space << SPACE_SHIFT | order
-    place = scratch[np.uint64(row + PLAIN_PLACE)]
-    place += scratch[np.uint64(row + PLAIN_OTHER)] * (number & halves)
-    index = number >> halves & scratch[np.uint64(row + PLAIN_MASK)]
-    first = (place >> FIRST_SHIFT) + index * LANES
-    hit = use_block(mmu.entries, first, np.int64(1) << (place & WAY_MASK), tag)
-    return place >> ARRAY_SHIFT & ARRAY_MASK, hit
+    array = scratch[np.uint64(row + PLAIN_ARRAY)]
+    first = scratch[np.uint64(row + PLAIN_FIRST)]
+    if plain == PLAIN_WITH_HALVES:
+        # No branch, because nothing foretells which half the next page belongs to.
+        halves = scratch[np.uint64(row + PLAIN_HALVES)]
+        other = -(number & halves)
+        number >>= halves
+        array += scratch[np.uint64(row + PLAIN_OTHER_ARRAY)] & other
+        first += scratch[np.uint64(row + PLAIN_OTHER_FIRST)] & other
+    first += (number & scratch[np.uint64(row + PLAIN_MASK)]) * LANES
+    return array, use_block(mmu.entries, first, scratch[np.uint64(row + PLAIN_LAST)], tag)
 
 
 @inline_kernel
@@ -194,15 +199,22 @@ def _through_tlbs(mmu, level, plain, listed):
 @inline_kernel
 def _translate(mmu, plain1, plain2, addresses, stores, spaces, begin, end):
     """Look a batch up in the TLBs; list what has to be walked. How many."""
-    no, yes = np.int64(0), np.int64(1)
+    no, yes, halves = np.int64(0), np.int64(1), np.int64(PLAIN_WITH_HALVES)
     if stores.size == 1 and spaces.size == 1:
         listed = _list(mmu, yes, addresses, stores, spaces, begin, end)
     else:
         listed = _list(mmu, no, addresses, stores, spaces, begin, end)
-    missed = _through_tlbs(mmu, no, yes, listed) if plain1 else _through_tlbs(mmu, no, no, listed)
+    if plain1 == PLAIN_LEVEL:
+        missed = _through_tlbs(mmu, no, yes, listed)
+    elif plain1 == PLAIN_WITH_HALVES:
+        missed = _through_tlbs(mmu, no, halves, listed)
+    else:
+        missed = _through_tlbs(mmu, no, no, listed)
     mmu.counts[Count.STLB_LOOKUPS] += missed
-    if plain2:
+    if plain2 == PLAIN_LEVEL:
         return _through_tlbs(mmu, yes, yes, missed)
+    if plain2 == PLAIN_WITH_HALVES:
+        return _through_tlbs(mmu, yes, halves, missed)
     return _through_tlbs(mmu, yes, no, missed)
 
 
@@ -241,6 +253,8 @@ def _references(mmu, addresses, spaces, begin, end, walked, every_space):
     for index in range(begin, end):
         space = np.int64(spaces[np.uint64(index & every_space)])
         data = physical_line(mmu.parameters, addresses[np.uint64(index)], space)
+        # Meanwhile the next batch's addresses come near.
+        prefetch(addresses, index + BATCH)
         position += scratch[np.uint64(READ + index - begin)]
         scratch[np.uint64(position)] = data << CLASS_SHIFT | DATA
         position += 1
@@ -279,9 +293,8 @@ def _set_begin(line, sets, even):
 
 
 @inline_kernel
-def _refer_to_all(mmu, end, sets, ways, even, ahead, block):
+def _refer_to_all(scratch, lines, end, sets, ways, even, ahead, block):
     """Make all references in one cache; what misses stays in the list. Where it ends then."""
-    scratch, lines = mmu.scratch, mmu.lines
     shift = sets[3]
     last = np.int64(1) << (ways - 1)
     kept = np.int64(STREAM)
@@ -298,18 +311,18 @@ def _refer_to_all(mmu, end, sets, ways, even, ahead, block):
         old_line = line
         first = _set_begin(line, sets, even)
         if block > 0:
-            hit = use_block(lines, first, last, np.uint32(line >> shift))
+            hit = use_block(lines, first, last, cast_lane(lines, line >> shift))
         else:
-            hit = use_lru(lines, first, ways, np.uint32(line >> shift))
+            hit = use_lru(lines, first, ways, cast_lane(lines, line >> shift))
         scratch[np.uint64(kept)] = word
         kept += np.int64(not hit)
     return kept
 
 
 @inline_kernel
-def _through_cache(mmu, cache, end):
+def _through_cache(arrays, scratch, lines, cache, end):
     """The same, by the loop that does the least for this cache."""
-    arrays, row = mmu.arrays, (CACHES + cache) * COLUMNS
+    row = (CACHES + cache) * COLUMNS
     ways, shift = column(arrays, row, WAYS), column(arrays, row, TAG_SHIFT)
     count = column(arrays, row, SETS)
     odd = count >> shift
@@ -318,7 +331,7 @@ def _through_cache(mmu, cache, end):
     while odd >> (bits - 31) > 0:
         bits += 1
     reciprocal = (np.int64(1) << bits) // odd + 1
-    lanes = lanes_of(mmu.lines)
+    lanes = lanes_of(lines)
     block = ways <= lanes
     sets = (
         column(arrays, row, OFFSET),
@@ -331,12 +344,12 @@ def _through_cache(mmu, cache, end):
     )
     no, yes, ahead = np.int64(0), np.int64(1), np.int64(AHEAD)
     if not block:
-        return _refer_to_all(mmu, end, sets, ways, no, ahead, no)
+        return _refer_to_all(scratch, lines, end, sets, ways, no, ahead, no)
     if odd > 1:
-        return _refer_to_all(mmu, end, sets, ways, no, ahead, yes)
-    if count > SETS_AT_HAND:
-        return _refer_to_all(mmu, end, sets, ways, yes, ahead, yes)
-    return _refer_to_all(mmu, end, sets, ways, yes, no, yes)
+        return _refer_to_all(scratch, lines, end, sets, ways, no, ahead, yes)
+    if count * lanes * lines.itemsize > BYTES_AT_HAND:
+        return _refer_to_all(scratch, lines, end, sets, ways, yes, ahead, yes)
+    return _refer_to_all(scratch, lines, end, sets, ways, yes, no, yes)
 
 
 @inline_kernel
@@ -354,7 +367,8 @@ def _picoseconds(mmu):
 def run_batches(mmu, addresses, stores, spaces):
     """Access after access without overlap; `stores` and `spaces` may have one member for all.
 
-    Allocates: no. Mutates: mmu.entries, mmu.lines, mmu.counts, mmu.clock, mmu.scratch.
+    Allocates: no.
+    Mutates: mmu.entries, mmu.lines, mmu.short_lines, mmu.counts, mmu.clock, mmu.scratch.
     """
     every_space = np.int64(-1 if spaces.size > 1 else 0)
     counts = mmu.counts
@@ -370,7 +384,10 @@ def run_batches(mmu, addresses, stores, spaces):
         begun = _classes(mmu.scratch, last)
         for cache in range(MOST_CACHES):
             if has_cache(mmu.arrays, cache):
-                last = _through_cache(mmu, cache, last)
+                if column(mmu.arrays, (CACHES + cache) * COLUMNS, SHORT) > 0:
+                    last = _through_cache(mmu.arrays, mmu.scratch, mmu.short_lines, cache, last)
+                else:
+                    last = _through_cache(mmu.arrays, mmu.scratch, mmu.lines, cache, last)
                 missed = _classes(mmu.scratch, last)
                 _enter(counts, cache, begun, missed)
                 begun = missed

@@ -1,10 +1,12 @@
 """How the state of one translating CPU lies in memory: tables, counts and the `Mmu` that holds all.
 
 All arrays of translations (TLBs, walk caches, the nested cache) lie behind one another in `entries`
-and the data caches in `lines`; row n of `arrays` says where array n lies and what it looks like. A
-tag of `entries` is number << NUMBER_SHIFT | address space << SPACE_SHIFT | order, where the entry
-translates 2^order pages of 4 KiB from page number x 2^order on. A tag of `lines` is the line number
-without the low bits that the set's index has in common with it.
+and the data caches in `lines` and `short_lines`; row n of `arrays` says where array n lies and what
+it looks like. A tag of `entries` is number << NUMBER_SHIFT | address space << SPACE_SHIFT | order,
+where the entry translates 2^order pages of 4 KiB from page number x 2^order on. A tag of `lines` is
+the line number without the low bits that the set's index has in common with it. Where all tags of a
+cache can do with 16 bits they stand in `short_lines`: the last level is read at random, and twice
+as much would not stay in the host's own caches.
 """
 
 from enum import IntEnum
@@ -49,6 +51,7 @@ WAYS = 2  # 0: there is no such array
 MASK = 3  # sets - 1 where that is a bit mask, else -1
 STRIDE = 4  # from one set to the next
 TREE = 5  # from the set to its tree under tree-PLRU, 0 under LRU
+SHORT = 5  # of a data cache: 1 where it lies in `short_lines`, else 0
 TAG_SHIFT = 6  # of a line
 LATENCY = 7  # picoseconds; in `Mmu.paths` the ARRAY's row instead
 ARRAY = 7
@@ -154,6 +157,7 @@ class Mmu(NamedTuple):
     kinds : uint8, shape (address spaces x regions,), by `Kind`
     entries : int64, aligned to 64 bytes
     lines : uint32, aligned to 64 bytes
+    short_lines : uint16, aligned to 64 bytes
     counts : int64, shape (N_COUNT_CELLS,), by `Count`
     clock : int64, shape (COMPLETED + overlap,)
     scratch : int64, shape (SCRATCH_CELLS,), means nothing between calls
@@ -166,6 +170,7 @@ class Mmu(NamedTuple):
     kinds: np.ndarray
     entries: np.ndarray
     lines: np.ndarray
+    short_lines: np.ndarray
     counts: np.ndarray
     clock: np.ndarray
     scratch: np.ndarray

@@ -22,6 +22,7 @@ from perfmodel.errors import CapabilityError
 from perfmodel.kernels.touch import (
     access_pages,
     access_pages_to_write,
+    replay_accesses,
     touch_pages,
     write_pages,
     write_regions,
@@ -93,7 +94,7 @@ def run_repetition(request: dict[str, Any], references: References) -> dict[str,
 def _perform(actor: Actor, processes: Processes, step: dict[str, Any]) -> dict[str, Any]:
     try:
         if step["of_the_system"]:
-            return actor.perform_on_system(step["action"])
+            return actor.perform_on_system(step)
         return processes.perform(step)
     except OSError as error:
         raise CapabilityError(f"the kernel refused step {step['name']!r}: {error}") from None
@@ -128,7 +129,8 @@ def _rehearse() -> None:
     actor = Actor(region, make_content("zero"), pressure)
     trace = Step("access", StepAction.ACCESS, workload=Workload.ZIPF)
     access_pages(region.words, trace_of(trace, PAGES_PER_PMD).all_pages())
-    access_pages_to_write(region.words, np.zeros(1, dtype=np.int64))
+    for access in (access_pages_to_write, replay_accesses):
+        access(region.words, np.zeros(1, dtype=np.int64))
     step = {"first_page": 0, "page_count": 8, "pages": [0], "write": True, "writable": True}
     for action in ("touch", "protect", "mincore", "pagemap", "smaps"):
         actor.perform(step | {"action": action})

@@ -29,20 +29,21 @@ from perfmodel.kernels import layout
 from perfmodel.kernels.layout import Cell
 from perfmodel.models.devices import pack
 from perfmodel.models.memory import fresh_memory, out_of_memory, run_one_step
-from perfmodel.models.prices import draw_prices
+from perfmodel.models.physical import physical_frames
+from perfmodel.models.prices import draw_model_errors, draw_prices
 from perfmodel.results.provenance import provenance
 from perfmodel.results.result import Result, StepResult
 from perfmodel.specs.catalog import load_device, load_machine, load_policy, load_scenario
 from perfmodel.specs.device import DeviceKind, SwapDevice
 from perfmodel.specs.machine import Machine
 from perfmodel.specs.policy import SIMULATED_ENTRIES, Policy
-from perfmodel.specs.scenario import Scenario
+from perfmodel.specs.scenario import PageContent, Scenario
 from perfmodel.specs.step import Step, StepAction
 from perfmodel.units import format_bytes
 
 DEFAULT_DRAWS = 400
 # Where an allocation may or may not fail, or CPUs wait for one another: that depends on the draw.
-_RUNS = 32
+RUNS_PER_SEED = 32
 _LOW, _HIGH = 0.05, 0.95
 _SERVED_EVENTS = [
     Event.READ_REQUEST,
@@ -60,6 +61,7 @@ class Ending(Enum):
     COMPLETE = "complete"
     TOO_SMALL = "too small"  # its pools did not suffice
     OUT_OF_MEMORY = "out of memory"  # in the simulated memory cgroup
+    NO_FRAMES = "no frames"  # in all of the simulated memory
 
 
 @attrs.frozen(eq=False)
@@ -80,6 +82,47 @@ class Runs:
     mapping: npt.NDArray[np.int64]
 
 
+def clock_decides(scenario: Scenario, device: SwapDevice) -> bool:
+    """Whether what happens depends on how long everything takes, so that no price is just a price.
+
+    CPUs wait for one another and for a device with a service model; statistics that reclaim steers
+    by are brought up to date by the clock, and khugepaged wakes by it. Where a scenario says how
+    much memory there is, each run finds another state of it.
+    """
+    timed = any(step.threads > 1 or step.action is StepAction.WAIT for step in scenario.steps)
+    return scenario.is_limited or scenario.memory is not None or device.service is not None or timed
+
+
+def chance_decides(scenario: Scenario, policy: Policy) -> bool:
+    """Whether what happens is drawn: what fails, or how memory was used before."""
+    if scenario.memory is not None:
+        return True
+    chances = (
+        max(policy.order9_failure, scenario.settings.order9_failure),
+        scenario.settings.charge_failure,
+    )
+    return policy.swap_entry == "pmd" and any(0 < chance < 1 for chance in chances)
+
+
+def best_prices(
+    machine: Machine, device: SwapDevice, seed: int, content: PageContent
+) -> npt.NDArray[np.int64]:
+    """What a run at the machine's best numbers is priced with; shape (N_PRICES,), picoseconds."""
+    best: npt.NDArray[np.int64] = engine_prices(machine, device, 0, seed, content)[0]
+    return best
+
+
+def engine_prices(
+    machine: Machine, device: SwapDevice, draws: int, seed: int, content: PageContent
+) -> npt.NDArray[np.int64]:
+    """What `draw_prices` returns, without what a device's service model knows better."""
+    prices = draw_prices(machine, device, draws, seed, content)
+    if device.service is not None:
+        # The service model knows what they take.
+        prices[:, _SERVED_EVENTS] = 0
+    return prices
+
+
 def check_seed_and_draws(seed: int, draws: int) -> None:
     """Raise an `InputError` for a seed or a number of draws that cannot be."""
     if type(seed) is not int or not 0 <= seed <= _LARGEST_SEED:
@@ -92,7 +135,7 @@ def _runs_at_once(runs: int) -> int:
     return min(runs, len(os.sched_getaffinity(0)))
 
 
-def _state_sizes(scenario: Scenario, policy: Policy, runs: int) -> npt.NDArray[np.int64]:
+def state_sizes(scenario: Scenario, policy: Policy, runs: int) -> npt.NDArray[np.int64]:
     """Sizes of a run's state, so that all runs together leave half of the memory alone."""
     at_once = _runs_at_once(runs)
     available = available_memory_bytes()
@@ -122,6 +165,8 @@ def count_events(
     seeds: range,
     prices: npt.NDArray[np.int64] | None = None,
     served_by: SwapDevice | None = None,
+    *,
+    at_once: int | None = None,
 ) -> Runs:
     """Run the engine once for each seed.
 
@@ -133,17 +178,20 @@ def count_events(
         What `draw_prices` returns, a row for each run. Without them nothing takes any time.
     served_by : SwapDevice, optional
         A device whose service model says how long requests take.
+    at_once : int, optional
+        Most runs at the same time; as many as there are CPUs without it.
     """
     if prices is None:
         prices = np.zeros((len(seeds), N_PRICES), dtype=np.int64)
     parameters = abi.pack_parameters(scenario, policy, device, seeds)
     parameters["device_model"] = int(served_by is not None)
-    sizes = _state_sizes(scenario, policy, len(seeds))
+    sizes = state_sizes(scenario, policy, len(seeds))
     translation = machine.translation
     counts = np.zeros((len(seeds), len(scenario.steps), layout.N_COUNTS), dtype=np.int64)
     mapping = np.zeros((len(seeds), N_MAPPING), dtype=np.int64)
     elapsed = np.zeros((len(seeds), len(scenario.steps)), dtype=np.int64)
     cpus = max(step.threads for step in scenario.steps)
+    frames = physical_frames(scenario, parameters, sizes)
 
     def run(index: int) -> Ending:
         memory = fresh_memory(
@@ -153,15 +201,21 @@ def count_events(
             prices[index],
             cpus,
             None if served_by is None else pack(served_by),
+            frames(index),
         )
         return run_steps(memory, scenario.steps, counts[index], elapsed[index], mapping[index])
 
     # The first one alone, so that nothing is compiled twice; kernels run without the GIL.
     endings = {run(0)}
-    with ThreadPoolExecutor(_runs_at_once(len(seeds))) as pool:
-        endings |= set(pool.map(run, range(1, len(seeds))))
+    if at_once == 1:
+        endings |= set(map(run, range(1, len(seeds))))
+    else:
+        with ThreadPoolExecutor(at_once or _runs_at_once(len(seeds))) as pool:
+            endings |= set(pool.map(run, range(1, len(seeds))))
     if Ending.OUT_OF_MEMORY in endings:
-        raise out_of_memory()
+        raise out_of_memory(layout.LIMIT_REACHED)
+    if Ending.NO_FRAMES in endings:
+        raise out_of_memory(layout.NO_FRAMES)
     if Ending.TOO_SMALL in endings:
         raise CapabilityError(_too_large(scenario, "and splitting it takes more than half"))
     return Runs(counts, elapsed, mapping)
@@ -201,7 +255,8 @@ def run_steps(
         elapsed[index] = memory.state[Cell.NOW] - begin
     describe_mapping(memory, mapping)
     if memory.state[Cell.OUT_OF_MEMORY]:
-        return Ending.OUT_OF_MEMORY
+        limited = memory.state[Cell.OUT_OF_MEMORY] == layout.LIMIT_REACHED
+        return Ending.OUT_OF_MEMORY if limited else Ending.NO_FRAMES
     return Ending.TOO_SMALL if memory.state[Cell.EXHAUSTED] else Ending.COMPLETE
 
 
@@ -228,6 +283,62 @@ def _breakdown(
     return {part: _nanoseconds(total) for part, total in parts.items()}
 
 
+@attrs.frozen(eq=False)
+class Drawn:
+    """One arm with all its draws.
+
+    Parameters
+    ----------
+    elapsed : int64 array, shape (draws + 1, steps), picoseconds
+        First the mean over the runs at the best prices, then the draws.
+    by_run : int64 array, shape (runs, steps), picoseconds
+    prices : int64 array, shape (draws + 1, N_PRICES), picoseconds
+    runs : Runs
+    """
+
+    elapsed: npt.NDArray[np.int64]
+    by_run: npt.NDArray[np.int64]
+    prices: npt.NDArray[np.int64]
+    runs: Runs
+
+
+def draw_arm(
+    scenario: Scenario,
+    machine: Machine,
+    device: SwapDevice,
+    policy: Policy,
+    *,
+    seed: int,
+    draws: int,
+    at_once: int | None = None,
+) -> Drawn:
+    """Count one arm, and pay for it with all draws of prices.
+
+    Where nothing overlaps, the time of a step is the sum of its events' prices, and the engine need
+    not run again for each draw of prices. Where CPUs wait for one another, 32 draws are run, and
+    stand for the others.
+    """
+    served = device.service is not None
+    overlaps = clock_decides(scenario, device)
+    runs = min(RUNS_PER_SEED, draws + 1) if chance_decides(scenario, policy) or overlaps else 1
+    seeds = range(seed * RUNS_PER_SEED, seed * RUNS_PER_SEED + runs)
+    prices = engine_prices(machine, device, draws, seed, scenario.region.content)
+    turn = np.arange(draws + 1) % runs
+    drawn = prices[:runs] if overlaps else None
+    done = count_events(
+        scenario, machine, policy, device.kind, seeds, drawn, device if served else None,
+        at_once=at_once,
+    )  # fmt: skip
+    events = abi.events_of(done.counts)
+    _check_clock(events, prices[:, :N_EVENTS])
+    if overlaps:
+        return Drawn(done.elapsed[turn], done.elapsed, prices, done)
+    elapsed = np.einsum("dse,de->ds", events[turn], prices[:, :N_EVENTS])
+    by_run = events @ prices[0, :N_EVENTS]
+    elapsed[0] = np.rint(by_run.mean(axis=0)).astype(np.int64)
+    return Drawn(elapsed, by_run, prices, done)
+
+
 def simulate_draws(
     scenario: Scenario,
     machine: Machine,
@@ -237,12 +348,12 @@ def simulate_draws(
     entry: str,
     seed: int,
     draws: int,
+    with_model_error: bool = False,
 ) -> tuple[npt.NDArray[np.int64], Result]:
     """One arm with all its draws; `entry` is the arm's name.
 
-    Where nothing overlaps, the time of a step is the sum of its events' prices, and the engine need
-    not run again for each draw of prices. Where CPUs wait for one another, 32 draws are run, and
-    stand for the others.
+    Without the model error the draws are those of the prices, to the picosecond; with it they are
+    also spread by what a fit says that constant prices miss of each step.
 
     Returns
     -------
@@ -252,37 +363,14 @@ def simulate_draws(
         Counters, time and breakdown of the first run; intervals over all of them.
     """
     check_seed_and_draws(seed, draws)
-    chances = (
-        max(policy.order9_failure, scenario.settings.order9_failure),
-        scenario.settings.charge_failure,
-    )
-    random = policy.swap_entry == "pmd" and any(0 < chance < 1 for chance in chances)
-    # Statistics that reclaim steers by are brought up to date by the clock.
-    served = device.service is not None
-    overlaps = scenario.is_limited or served or any(step.threads > 1 for step in scenario.steps)
-    runs = min(_RUNS, draws + 1) if random or overlaps else 1
-    seeds = range(seed * _RUNS, seed * _RUNS + runs)
-    prices = draw_prices(machine, device, draws, seed, scenario.region.content)
-    if served:
-        # The service model knows what they take.
-        prices[:, _SERVED_EVENTS] = 0
-    turn = np.arange(draws + 1) % runs
-    drawn = prices[:runs] if overlaps else None
-    done = count_events(
-        scenario, machine, policy, device.kind, seeds, drawn, device if served else None
-    )
-    counts, mapping = done.counts, done.mapping
-    events, prices = abi.events_of(counts), prices[:, :N_EVENTS]
-    _check_clock(events, prices)
-    if overlaps:
-        elapsed = done.elapsed[turn]
-        by_run = done.elapsed
-    else:
-        elapsed = np.einsum("dse,de->ds", events[turn], prices)
-        by_run = events @ prices[0]
-        elapsed[0] = np.rint(by_run.mean(axis=0)).astype(np.int64)
+    arm = draw_arm(scenario, machine, device, policy, seed=seed, draws=draws)
+    counts, mapping, elapsed, by_run = arm.runs.counts, arm.runs.mapping, arm.elapsed, arm.by_run
+    events, prices = abi.events_of(counts), arm.prices[:, :N_EVENTS]
     steps = []
     for index, step in enumerate(scenario.steps):
+        if with_model_error and machine.fit is not None:
+            missed = draw_model_errors(machine, events[0, index], draws, seed)
+            elapsed[1:, index] = np.rint(elapsed[1:, index] * missed[1:]).astype(np.int64)
         low, high = np.quantile(elapsed[1:, index], [_LOW, _HIGH])
         steps.append(
             StepResult(
@@ -290,7 +378,7 @@ def simulate_draws(
                 elapsed_ns=_nanoseconds(by_run[0, index]),
                 interval_ns=(_nanoseconds(low), _nanoseconds(high)),
                 counters=abi.name_counters(
-                    abi.counters_of(counts[0, index]), limited=scenario.is_limited
+                    abi.counters_of(counts[0, index]), abi.hidden_counters(scenario)
                 ),
                 breakdown_ns=_breakdown(
                     events[0, index], abi.waits_of(counts[0, index]), prices[0]
@@ -376,6 +464,13 @@ def simulate(
     device = device if isinstance(device, SwapDevice) else load_device(device, machine)
     policy = load_policy(entry, order9_failure=order9_failure, allowed=SIMULATED_ENTRIES)
     _, result = simulate_draws(
-        scenario, machine, device, policy, entry=entry, seed=seed, draws=draws
+        scenario,
+        machine,
+        device,
+        policy,
+        entry=entry,
+        seed=seed,
+        draws=draws,
+        with_model_error=True,
     )
     return result

@@ -266,7 +266,8 @@ class TranslationSimulation:
             return
         first = self.mapping.first_region * _REGION_BYTES
         end = first + self.mapping.regions * _REGION_BYTES
-        if int(trace.min()) < first or int(trace.max()) >= end:
+        least, largest = kernels.extent(trace)
+        if least < first or largest >= end:
             raise ValueError(f"addresses must be mapped: from {first:#x} to {end - 1:#x}")
         if int(spaces.min()) < 0 or int(spaces.max()) >= self.mapping.spaces:
             raise ValueError(f"spaces must be from 0 to {self.mapping.spaces - 1}")
@@ -360,11 +361,13 @@ class TranslationSimulation:
     def cache_contents(self, level: int) -> list[list[int]]:
         """Lines in data cache `level` (0 is the first), by set, the last used one first."""
         row = self._array(layout.CACHES + level)
-        shift, free = int(row[layout.TAG_SHIFT]), FREE & 0xFFFFFFFF
+        shift = int(row[layout.TAG_SHIFT])
+        lines = self.mmu.short_lines if row[layout.SHORT] else self.mmu.lines
+        free = int(np.array(FREE).astype(lines.dtype))
         contents = []
         for index in range(int(row[layout.SETS])):
             first = int(row[layout.OFFSET] + index * row[layout.STRIDE])
-            tags = self.mmu.lines[first : first + int(row[layout.WAYS])].tolist()
+            tags = lines[first : first + int(row[layout.WAYS])].tolist()
             low = index & (1 << shift) - 1
             contents.append([tag << shift | low for tag in tags if tag != free])
         return contents

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from perfmodel.constants import PICOSECONDS_PER_NANOSECOND
 from perfmodel.kernels import translation_layout as layout
+from perfmodel.kernels._lanes import lanes_in_block
 from perfmodel.kernels.recency import FREE
 from perfmodel.kernels.translation_layout import Kind, Mmu
 from perfmodel.specs.quantity import Quantity
@@ -20,9 +21,10 @@ from perfmodel.specs.translation import (
     Translation,
 )
 
-Lane = TypeVar("Lane", np.int64, np.uint32)
+Lane = TypeVar("Lane", np.int64, np.uint32, np.uint16)
 
 _BLOCK_BYTES = 64
+_FREE_SHORT_TAG = (1 << 16) - 1
 _ORDERS = {
     Kind.SMALL: 0,
     Kind.SMALL_CONTIGUOUS: 0,
@@ -73,10 +75,10 @@ class _Layout:
 
     def __init__(self) -> None:
         self.arrays = np.zeros((layout.N_ARRAYS, layout.COLUMNS), dtype=np.int64)
-        self.used = {8: 0, 4: 0}
+        self.used = {8: 0, 4: 0, 2: 0}
 
     def add(self, array: int, entries: int, ways: int, itemsize: int, tree: bool = False) -> None:
-        lanes = _BLOCK_BYTES // itemsize
+        lanes = lanes_in_block(itemsize)
         stride = -(-ways // lanes) * lanes
         sets = entries // ways
         row = self.arrays[array]
@@ -96,7 +98,7 @@ class _Layout:
             self.add(index, _whole(tlb.entries), ways, 8, tree)
 
 
-def _lay_out(translation: Translation) -> _Layout:
+def _lay_out(translation: Translation, lines: int) -> _Layout:
     arrays = _Layout()
     arrays.add_tlbs(translation.tlbs)
     walk = translation.walk
@@ -105,9 +107,18 @@ def _lay_out(translation: Translation) -> _Layout:
             arrays.add(first + cache.level, _whole(cache.entries), _whole(cache.ways), 8)
     arrays.add(layout.NESTED_CACHE, _whole(walk.nested_entries), _whole(walk.nested_ways), 8)
     for index, data in enumerate(translation.caches):
+        array, ways = layout.CACHES + index, _whole(data.ways)
         entries = _whole(data.size_bytes) // _BLOCK_BYTES
-        arrays.add(layout.CACHES + index, entries, _whole(data.ways), 4)
-        arrays.arrays[layout.CACHES + index, layout.LATENCY] = picoseconds(data.latency_ns)
+        arrays.add(array, entries, ways, 4)
+        row = arrays.arrays[array]
+        tags = lines >> int(row[layout.TAG_SHIFT])
+        if tags >= 1 << 31:
+            raise ValueError(f"too much memory for a cache of {row[layout.SETS]} sets")
+        if tags < _FREE_SHORT_TAG:
+            arrays.used[4] = int(row[layout.OFFSET])
+            arrays.add(array, entries, ways, 2)
+            row[layout.SHORT] = 1
+        row[layout.LATENCY] = picoseconds(data.latency_ns)
     arrays.arrays[layout.MEMORY, layout.LATENCY] = picoseconds(translation.dram_ns)
     return arrays
 
@@ -216,11 +227,8 @@ def pack(
     levels = translation.walk.levels
     if (first_region + regions) << layout.REGION_SHIFT > 1 << (12 + 9 * levels):
         raise ValueError(f"addresses must be below 2^{12 + 9 * levels} with {levels} levels")
-    arrays = _lay_out(translation)
     tables, lines = _tables(levels, spaces, first_region, regions)
-    for row in arrays.arrays[layout.CACHES :]:
-        if row[layout.WAYS] and lines >> int(row[layout.TAG_SHIFT]) >= 1 << 31:
-            raise ValueError(f"too much memory for a cache of {row[layout.SETS]} sets")
+    arrays = _lay_out(translation, lines)
     parameters = np.zeros(1, dtype=layout.PARAMETERS)
     values = {
         "levels": levels,
@@ -241,6 +249,7 @@ def pack(
         kinds=kinds.reshape(-1).copy(),
         entries=_blocks(arrays.used[8], np.int64),
         lines=_blocks(arrays.used[4], np.uint32),
+        short_lines=_blocks(arrays.used[2], np.uint16),
         counts=np.zeros(layout.N_COUNT_CELLS, dtype=np.int64),
         clock=np.zeros(layout.COMPLETED + overlap, dtype=np.int64),
         scratch=np.zeros(layout.SCRATCH_CELLS, dtype=np.int64),

@@ -197,6 +197,9 @@ _SPECIAL_KEYS: dict[str, tuple[str, Callable[[Any, Any], Any]]] = {
     "memory_limit_bytes": ("memory_limit", _structure_size),
 }
 
+# Fields that hold a number of bytes, which a file says with a unit.
+SIZES = frozenset(_SPECIAL_KEYS)
+
 
 def _validated(
     attribute: attrs.Attribute[Any], structure: Callable[[Any, Any], Any]
@@ -285,6 +288,24 @@ def _problems(error: BaseException, file: str, path: str = "") -> Iterator[Probl
 
 def _key_of(name: str, kind: Any) -> str:
     return name if kind is Quantity else _SPECIAL_KEYS.get(name, (name,))[0]
+
+
+def key_of(attribute: attrs.Attribute[Any]) -> str:
+    """The key that a field of a spec has in its file."""
+    return _key_of(attribute.name, attribute.type)
+
+
+def structure_field(attribute: attrs.Attribute[Any], value: Any) -> Any:
+    """What one field of a spec becomes from what a file would say.
+
+    Raises
+    ------
+    ValueError
+        If the field cannot hold it.
+    """
+    special = _SPECIAL_KEYS.get(attribute.name)
+    structure_one = special[1] if special else _converter().structure
+    return _validated(attribute, structure_one)(value, attribute.type)
 
 
 def _keys_of(kind: type) -> list[str]:

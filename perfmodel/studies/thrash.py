@@ -24,6 +24,7 @@ from perfmodel.specs.machine import Machine
 from perfmodel.specs.policy import SIMULATED_ENTRIES, check_entry
 from perfmodel.specs.scenario import PageContent, Region, Scenario, Settings
 from perfmodel.specs.step import Step, StepAction
+from perfmodel.studies.crossing import interval, last_crossings
 
 PMD_ARM = "pmd"
 DEFAULT_RIVALS = ("pte", "mthp-64k")
@@ -141,9 +142,7 @@ class ThrashStudy:
             at = crossing_pages(
                 [cell.pages for cell in row], np.array([cell.ratios(rival) for cell in row])
             )
-            # An order statistic: a crossing may be infinite, and then has no mean with another.
-            low, high = np.quantile(at[1:], [_LOW, _HIGH], method="nearest")
-            found.append(Crossing(size, float(at[0]), float(low), float(high)))
+            found.append(Crossing(size, float(at[0]), *interval(at[1:])))
         return found
 
     def to_json(self) -> dict[str, Any]:
@@ -178,23 +177,8 @@ def crossing_pages(pages: Sequence[int], ratios: Costs) -> Costs:
     float array, shape (draws,)
         0 where it is never above 1, infinite where it is above 1 at the last.
     """
-    places = np.log2(np.asarray(pages, dtype=float))
-    with np.errstate(divide="ignore"):
-        levels = np.where(np.isnan(ratios), np.inf, np.log2(ratios))
-    found = np.zeros(ratios.shape[1])
-    for draw in range(found.size):
-        column = levels[:, draw]
-        losses = np.flatnonzero(column > 0)
-        if losses.size == 0:
-            continue
-        last = int(losses[-1])
-        if last == len(places) - 1:
-            found[draw] = np.inf
-            continue
-        above, below = column[last], column[last + 1]
-        share = above / (above - below) if np.isfinite([above, below]).all() else 0.5
-        found[draw] = 2 ** (places[last] + share * (places[last + 1] - places[last]))
-    return found
+    # From minus infinity, never above 1, to 0.
+    return np.exp2(last_crossings(np.log2(np.asarray(pages, dtype=float)), ratios))
 
 
 def thrash_scenario(size: float, pages: int, limit_bytes: int, rounds: int) -> Scenario:

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from perfmodel.calibrate.profile import FIT_ENTRIES, build_profile, write_profile
-from perfmodel.calibrate.validate import judge
+from perfmodel.calibrate.profile import build_profile, fit_arms, fit_evidence, write_profile
 from perfmodel.constants import PMD_BYTES
 from perfmodel.errors import InputError
 from perfmodel.results.requests import load_requests
@@ -21,7 +20,7 @@ from perfmodel.results.store import (
     save_measurements,
 )
 from perfmodel.results.zram import load_zram
-from perfmodel.specs.catalog import load_device, load_machine, load_scenario, names
+from perfmodel.specs.catalog import load_machine, load_problem, load_scenario, names
 from perfmodel.specs.io import to_table
 from perfmodel.studies.runtime_workloads import DEFAULT_FOOTPRINTS, Workload, layouts
 
@@ -87,36 +86,32 @@ def test_profile_is_rebuilt_from_its_evidence_figure_for_figure(path: Path, tmp_
 
 @pytest.mark.parametrize("path", PROFILES, ids=by_name)
 def test_fit_has_seen_pte_and_two_mthp_sizes_only(path: Path) -> None:
-    fit = load_machine(path).fit
+    machine = load_machine(path)
+    fit = machine.fit
     assert fit is not None
-    assert {arm.entry for arm in fit.arms} == set(FIT_ENTRIES)
+    problem = load_problem(fit.problem)
+    assert [(arm.scenario, arm.entry) for arm in fit.arms] == fit_arms(problem)
+    entries = {entry for _, entry in fit_arms(problem)}
+    assert "pte" in entries
+    assert "shmem-pmd" not in entries
+    assert len(entries) == 3
+    assert fit_evidence(machine) == evidence_of(path)
     assert all(not load_scenario(arm.scenario).held_out for arm in fit.arms)
     for file in evidence_of(path):
-        assert {result.entry for result in load_measurements(file)} <= set(FIT_ENTRIES)
+        assert {result.entry for result in load_measurements(file)} <= entries
 
 
 @pytest.mark.parametrize("path", PROFILES, ids=by_name)
-def test_predictions_are_judged_by_what_the_fit_has_not_seen(path: Path) -> None:
+def test_profile_intervals_hold_the_prices(path: Path) -> None:
     machine = load_machine(path)
-    files = sorted((MEASURED / path.stem).glob("*validation*.json"))
-    assert files
-    for file in files:
-        measured = load_measurements(file)
-        validation = judge(machine, load_device("zram-lz4", machine), measured)
-        summary = validation.summary()
-        assert summary["counters_equal"]
-        assert 0 < summary["median_abs_error"] <= summary["max_abs_error"]
-        assert 0 <= summary["coverage"] <= 1
-        held_out = {(run.scenario, run.entry) for run in validation.runs if run.held_out}
-        assert ("thp-roundtrip", "shmem-pmd") in held_out
-        assert ("thp-roundtrip", "pte") not in held_out
-        # The round trip's own steps: what the README and the report rest on.
-        errors = [
-            abs(run.relative_error)
-            for run in validation.runs
-            if run.held_out and run.scenario == "thp-roundtrip"
-        ]
-        assert max(errors) < 0.35, "the profile does not predict its own machine"
+    fit = machine.fit
+    assert fit is not None
+    assert len(fit.lower_ns) == len(fit.upper_ns) == len(fit.parameters)
+    device = machine.devices[load_problem(fit.problem).device]
+    owners = {"kernel": machine.kernel, "cpu": machine.cpu, "devices": device}
+    for name, low, high in zip(fit.parameters, fit.lower_ns, fit.upper_ns, strict=True):
+        value = getattr(owners[name.split(".")[0]], name.rpartition(".")[2]).value
+        assert 0 <= low <= value <= high, name
 
 
 HOST_FACTS = {

@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -84,11 +85,20 @@ def helpers() -> list[str]:
     return found
 
 
+def wait_for_the_neighbour() -> None:
+    """Until it stands beside the worker; each repetition begins with another one."""
+    for _ in range(600):
+        if len(helpers()) >= 2:
+            return
+        time.sleep(0.05)
+    pytest.fail("no neighbour beside the worker")
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_put_back_after_a_signal(
     measuring: subprocess.Popen[bytes], number: signal.Signals
 ) -> None:
-    assert len(helpers()) >= 2, "no neighbour beside the worker"
+    wait_for_the_neighbour()
     measuring.send_signal(number)
     _, errors = measuring.communicate(timeout=120)
     assert b"Traceback" not in errors

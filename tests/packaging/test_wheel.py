@@ -99,6 +99,7 @@ def test_everything_installed_is_found(installed: Path, empty: Path) -> None:
         ("profile", ROOT / "calibration" / "profiles"),
         ("device", ROOT / "perfmodel" / "devices"),
         ("scenario", ROOT / "workloads" / "scenarios"),
+        ("study", ROOT / "workloads" / "studies"),
     ):
         stems = [path.stem for path in folder.glob("*.toml")]
         assert stems, kind
