@@ -9,7 +9,14 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from perfmodel.calibrate import validate as judging
-from perfmodel.cli.common import pick_machine, print_json, progress_bar, say, say_if_compiling
+from perfmodel.cli.common import (
+    pick_machine,
+    print_json,
+    progress_bar,
+    result,
+    say,
+    say_if_compiling,
+)
 from perfmodel.results.store import load_measurements, save_measurements
 from perfmodel.specs.catalog import load_device
 
@@ -62,7 +69,7 @@ def validate(
             save_measurements(measured, save_evidence)
             say(f"measurements written to {save_evidence}")
     if json:
-        print_json(validation.to_json())
+        print_json(result("validate", validation.to_json()))
     else:
         sys.stdout.write("\n".join(_lines(validation)) + "\n")
 

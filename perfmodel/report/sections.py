@@ -1,0 +1,464 @@
+"""Every kind of document as a section of the page: checked, drawn and tabled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import attrs
+from matplotlib.figure import Figure
+
+from perfmodel.calibrate.validate import Validation, ValidationRun
+from perfmodel.errors import PerfmodelError
+from perfmodel.report.comparison import comparison_section
+from perfmodel.report.notes import step_notes
+from perfmodel.report.parts import (
+    Cell,
+    Json,
+    Picture,
+    Section,
+    Table,
+    heading,
+    number,
+    picture,
+    provenance_rows,
+    records,
+    table,
+)
+from perfmodel.report.reading import made, shaped, without
+from perfmodel.report.study_sections import sweep_section, thrash_section
+from perfmodel.results.documents import Document
+from perfmodel.results.result import Result
+from perfmodel.results.store import load_measurements
+from perfmodel.specs import io
+from perfmodel.specs.policy import MEASURED_ENTRIES, SIMULATED_ENTRIES, check_entry
+from perfmodel.specs.scenario import Scenario
+from perfmodel.studies.compare import Comparison, Fallback
+
+
+def section(document: Document) -> Section:
+    """What a document says, for the page.
+
+    Raises
+    ------
+    InputError
+        If it does not hold what a document of its kind does, with file and key.
+    """
+    try:
+        return _MAKERS[document.kind](document)
+    except PerfmodelError:
+        raise
+    except Exception as error:  # whatever a file contains, no traceback
+        reason = f"{type(error).__name__}: {str(error)[:200]}"
+        message = f"does not fit together as a result of {document.kind!r} ({reason})"
+        raise document.problem(message) from None
+
+
+def _check_result(document: Document, result: Result, key: str = "") -> None:
+    before = f"{key}." if key else ""
+    check_entry(result.entry, (*SIMULATED_ENTRIES, *MEASURED_ENTRIES), key=f"{before}entry")
+    if result.regions < 1:
+        raise document.problem("must be at least 1", f"{before}regions")
+    if not result.steps:
+        raise document.problem("must not be empty", f"{before}steps")
+
+
+def _step_table(result: Result) -> Table:
+    scale = result.regions * 1000
+    parts = list(dict.fromkeys(part for step in result.steps for part in step.breakdown_ns))
+    columns: dict[str, Callable[[Any], Any]] = {
+        "step": lambda step: step.name,
+        "us per 2 MiB": lambda step: number(step.elapsed_ns / scale),
+        "from": lambda step: number(step.interval_ns[0] / scale),
+        "to": lambda step: number(step.interval_ns[1] / scale),
+    }
+
+    def part_of(name: str) -> Callable[[Any], Any]:
+        return lambda step: number(step.breakdown_ns.get(name, 0.0) / scale)
+
+    used = [part for part in parts if any(step.breakdown_ns.get(part) for step in result.steps)]
+    columns |= {heading(part): part_of(part) for part in used}
+    return table("Time of each step", columns, result.steps, note="All in us per 2 MiB.")
+
+
+def _counter_table(result: Result) -> Table:
+    moved = [
+        name
+        for name in {n: None for step in result.steps for n in step.counters}
+        if any(step.counters.get(name) for step in result.steps)
+    ]
+
+    def of_step(step: Any) -> Callable[[Any], Any]:
+        return lambda name: number(step.counters.get(name))
+
+    columns: dict[str, Callable[[Any], Any]] = {"counter": lambda name: name}
+    columns |= {step.name: of_step(step) for step in result.steps}
+    note = f"Changes over the whole region ({result.regions} times 2 MiB)."
+    return table("The kernel's counters", columns, moved, note=note)
+
+
+def _result(document: Document) -> Section:
+    fields = {field.name: field.type for field in attrs.fields(Result)}
+    known = {key: value for key, value in document.table.items() if key in fields}
+    result = io.structure(Result, known, str(document.source))
+    _check_result(document, result)
+    from perfmodel.plot.steps import step_figure
+
+    world = str(result.provenance.get("world", ""))
+    drawn = picture(
+        step_figure(result),
+        "Time of each step with its interval"
+        + ("; ticks are the repetitions." if world == "measured" else ", and where it goes."),
+        f"Bars of the {world} time of each step of {result.scenario}.",
+    )
+    return Section(
+        title=f"{result.scenario}, entry {result.entry}, {world}",
+        facts={"scenario": result.scenario, "machine": result.machine, "device": result.device}
+        | {
+            heading(name): "unknown" if value is None else f"{value:,}"
+            for name, value in result.mapping.items()
+        },
+        pictures=(drawn,),
+        tables=(_step_table(result), _counter_table(result)),
+        notes=tuple(f"{step.name}: {line}" for step in result.steps for line in step_notes(step)),
+        provenance=provenance_rows({world: {result.entry: result.provenance}}),
+        command=document.command,
+        source=str(document.source),
+    )
+
+
+def _measurements(document: Document) -> Section:
+    results = load_measurements(document.source)
+    flat = [(result, step) for result in results for step in result.steps]
+    columns: dict[str, Callable[[Any], Any]] = {
+        "scenario": lambda pair: pair[0].scenario,
+        "entry": lambda pair: pair[0].entry,
+        "device": lambda pair: pair[0].device,
+        "step": lambda pair: pair[1].name,
+        "us per 2 MiB": lambda pair: number(pair[0].per_2mib_us(pair[1].name)),
+        "5 %": lambda pair: number(pair[1].interval_ns[0] / pair[0].regions / 1000),
+        "75 %": lambda pair: number(pair[1].interval_ns[1] / pair[0].regions / 1000),
+        "repetitions": lambda pair: len(pair[1].repetitions_ns),
+    }
+    return Section(
+        title=f"Measurements: {len(results)} runs",
+        tables=(table("Times", columns, flat, note="25 % quantile of all repetitions."),),
+        provenance=provenance_rows(
+            {"measured": {f"{at + 1}": result.provenance for at, result in enumerate(results[:1])}}
+        ),
+        command=document.command,
+        source=str(document.source),
+    )
+
+
+def _compare(document: Document) -> Section:
+    # The measured fallback follows from the arms.
+    shape = shaped(
+        document,
+        scenario=Scenario,
+        arms=dict[str, Result],
+        fallback=Fallback,
+        **({"measured": dict[str, Result]} if "measured" in document.table else {}),
+    )
+    measured: dict[str, Result] = getattr(shape, "measured", {})
+    comparison = Comparison(shape.scenario, shape.arms, shape.fallback, measured)
+    steps = [step.name for step in comparison.scenario.steps]
+    for group, results in (("arms", comparison.arms), ("measured", comparison.measured)):
+        for entry, result in results.items():
+            key = f"{group}.{entry}"
+            _check_result(document, result, key)
+            if result.entry != entry:
+                raise document.problem(f"must be {entry[:40]!r}", f"{key}.entry")
+            if [step.name for step in result.steps] != steps:
+                raise document.problem("must be the steps of the scenario", f"{key}.steps")
+            if group == "arms" and not isinstance(result.provenance.get("kernel"), str):
+                raise document.problem("must be a text", f"{key}.provenance.kernel")
+    if not comparison.arms:
+        raise document.problem("must not be empty", "arms")
+    if not set(comparison.fallback.steps) <= set(steps):
+        raise document.problem("must be steps of the scenario", "fallback.steps")
+    return comparison_section(comparison, document.command, str(document.source))
+
+
+def _validate(document: Document) -> Section:
+    table_ = dict(document.table)
+    table_["runs"] = without(table_["runs"], "relative_error", "inside_interval", "counters_equal")
+    shape = shaped(
+        attrs.evolve(document, table=table_), machine=str, runs=tuple[ValidationRun, ...]
+    )
+    for at, run in enumerate(shape.runs):
+        for name in ("regions", "measured_ns", "predicted_ns"):
+            if getattr(run, name) <= 0:
+                raise document.problem("must be positive", f"runs[{at}].{name}")
+    validation = Validation(shape.machine, shape.runs)
+    summary = validation.summary()
+    said = [f"Counters equal: {'yes' if summary['counters_equal'] else 'NO'}."]
+    if summary["held_out"]:
+        said.insert(
+            0,
+            f"{summary['held_out']} steps that no fit has seen: median error "
+            f"{summary['median_abs_error']:.1%}, worst {summary['max_abs_error']:.1%}; the 90 % "
+            f"interval held for {summary['coverage']:.0%}.",
+        )
+    pictures: tuple[Picture, ...] = ()
+    if validation.runs:
+        from perfmodel.plot.validation import validation_figure
+
+        pictures = (
+            picture(
+                validation_figure(validation),
+                "Predicted against measured time of each step; on the line both are the same.",
+                "Scatter plot of predicted over measured times, both logarithmic.",
+            ),
+        )
+
+    def us(value: float, run: ValidationRun) -> Cell:
+        return number(value / run.regions / 1000)
+
+    columns: dict[str, Callable[[Any], Any]] = {
+        "scenario": lambda run: run.scenario,
+        "device": lambda run: run.device,
+        "entry": lambda run: run.entry,
+        "step": lambda run: run.step,
+        "predicted": lambda run: us(run.predicted_ns, run),
+        "from": lambda run: us(run.interval_ns[0], run),
+        "to": lambda run: us(run.interval_ns[1], run),
+        "measured": lambda run: us(run.measured_ns, run),
+        "error": lambda run: number(run.relative_error, "+.1%"),
+        "noise": lambda run: number(run.noise_floor, ".1%"),
+        "inside": lambda run: run.inside_interval,
+        "held out": lambda run: run.held_out,
+        "counters": lambda run: "; ".join(run.different_counters) or "equal",
+    }
+    return made(
+        document,
+        f"How right the predictions of {validation.machine} are",
+        sentences=tuple(said),
+        pictures=pictures,
+        tables=(table("Steps", columns, validation.runs, note="Times in us per 2 MiB."),),
+    )
+
+
+def _device(document: Document) -> Section:
+    from perfmodel.models.devices import LoadPoint
+    from perfmodel.plot.devices import device_figure
+    from perfmodel.studies.published_devices import ComparedValue, DeviceComparison
+
+    published = document.table["published"]
+    if isinstance(published, Mapping):
+        published = {name: without(rows, "relative_error") for name, rows in published.items()}
+    shape = shaped(
+        attrs.evolve(document, table=document.table | {"published": published}),
+        devices=dict[str, tuple[LoadPoint, ...]],
+        published=dict[str, tuple[ComparedValue, ...]],
+    )
+    for name, points in shape.devices.items():
+        if not points or any(point.iops <= 0 or point.all.mean_ns <= 0 for point in points):
+            raise document.problem("must be points with rate and latency", f"devices.{name}")
+    comparisons = [DeviceComparison(name, rows) for name, rows in shape.published.items()]
+    drawn = picture(
+        device_figure(shape.devices, comparisons),
+        "Latency against queue depth and rate, and the model beside what was published.",
+        "Line charts of device latency.",
+    )
+    points = [point for row in shape.devices.values() for point in row]
+    values = [(found.device, value) for found in comparisons for value in found.values]
+    columns: dict[str, Callable[[Any], Any]] = {
+        "device": lambda point: point.device,
+        "queue depth": lambda point: point.queue_depth,
+        "IOPS": lambda point: number(point.iops),
+        "mean [us]": lambda point: number(point.all.mean_ns / 1e3),
+        "median [us]": lambda point: number(point.all.median_ns / 1e3),
+        "p99 [us]": lambda point: number(point.all.p99_ns / 1e3),
+        "p99.999 [us]": lambda point: number(point.all.p99_999_ns / 1e3),
+        "CPU per request [ns]": lambda point: number(point.cpu_ns_per_request),
+    }
+    against: dict[str, Callable[[Any], Any]] = {
+        "device": lambda pair: pair[0],
+        "measure": lambda pair: pair[1].measure.value,
+        "queue depth": lambda pair: pair[1].queue_depth,
+        "block [B]": lambda pair: pair[1].block_bytes,
+        "use": lambda pair: pair[1].use.value,
+        "published": lambda pair: number(pair[1].published),
+        "simulated": lambda pair: number(pair[1].simulated),
+        "error": lambda pair: number(pair[1].relative_error, "+.1%"),
+        "source": lambda pair: pair[1].source,
+    }
+    return made(
+        document,
+        f"Block devices under load: {', '.join(shape.devices)}",
+        pictures=(drawn,),
+        tables=(
+            table("Latency and rate", columns, points),
+            table("Beside what was published", against, values),
+        ),
+    )
+
+
+def _experiment(document: Document) -> Section:
+    from perfmodel.plot.experiments import experiment_figure
+    from perfmodel.specs.experiment import PublishedRatio
+    from perfmodel.studies.experiments import ComparedRatio
+
+    shape = shaped(document, experiments=tuple[dict[str, Any], ...])
+    found: dict[str, list[ComparedRatio]] = {}
+    facts = {}
+    for at, told in enumerate(shape.experiments):
+        key = f"experiments[{at}]"
+        name, ratios = told.get("name"), told.get("ratios")
+        if not isinstance(name, str) or not isinstance(ratios, list):
+            raise document.problem("must have a name and a list of ratios", key)
+        facts[name] = f"{told.get('title', '')} ({told.get('source', '')})"
+        for place, ratio in enumerate(ratios):
+            if not isinstance(ratio, Mapping):
+                raise document.problem("must be a table", f"{key}.ratios[{place}]")
+            where = attrs.evolve(document, table=dict(ratio))
+            numbers = shaped(where, simulated=float, interval=tuple[float, float])
+            published = shaped(
+                where, **{field.name: field.type for field in attrs.fields(PublishedRatio)}
+            )
+            found.setdefault(name, []).append(
+                ComparedRatio(
+                    published=PublishedRatio(
+                        **{
+                            field.name: getattr(published, field.name)
+                            for field in attrs.fields(PublishedRatio)
+                        }
+                    ),
+                    simulated=numbers.simulated,
+                    interval=numbers.interval,
+                )
+            )
+    rows = [(name, ratio) for name, ratios in found.items() for ratio in ratios]
+    columns: dict[str, Callable[[Any], Any]] = {
+        "experiment": lambda row: row[0],
+        "ratio": lambda row: row[1].label,
+        "measure": lambda row: row[1].published.measure.value,
+        "published": lambda row: number(row[1].published.value),
+        "simulated": lambda row: number(row[1].simulated),
+        "from": lambda row: number(row[1].interval[0]),
+        "to": lambda row: number(row[1].interval[1]),
+        "error": lambda row: number(row[1].relative_error, "+.0%"),
+        "note": lambda row: row[1].published.note,
+    }
+    figure: Figure = experiment_figure(found)
+    return made(
+        document,
+        "Published swap experiments beside the model",
+        facts=facts,
+        pictures=(
+            picture(
+                figure,
+                "Ratios of two arms: published, and simulated with the 90 % interval.",
+                "A row for each published ratio.",
+            ),
+        ),
+        tables=(table("Ratios", columns, rows),),
+        notes=tuple(
+            f"{told['name']}: {told['missed']}" for told in shape.experiments if told.get("missed")
+        ),
+    )
+
+
+def _tables(document: Document, value: Any, title: str) -> list[Table]:
+    """Lists of JSON objects, wherever they stand, as tables."""
+    if isinstance(value, list):
+        if value and all(isinstance(inner, Mapping) for inner in value):
+            found = [records(title, value)]
+            for at, inner in enumerate(value[:8]):
+                name = next((str(v) for v in inner.values() if isinstance(v, str)), str(at + 1))
+                for key, deeper in inner.items():
+                    found += _tables(document, deeper, f"{title}, {name[:60]}: {heading(key)}")
+            return found
+        return []
+    if isinstance(value, Mapping):
+        return [
+            one
+            for key, inner in value.items()
+            for one in _tables(
+                document, inner, f"{title}: {heading(key)}" if title else heading(key)
+            )
+        ]
+    return []
+
+
+_TITLES = {
+    "latency": "Load latency against working set",
+    "shootdown": "What flushing TLBs costs",
+    "runtime": "Runtime models, judged by measured programs",
+    "doctor": "What this machine can measure",
+}
+
+
+def _shootdown_picture(document: Document) -> tuple[Picture, ...]:
+    from perfmodel.plot.shootdown import shootdown_figure
+    from perfmodel.studies.shootdown import FlushRow
+
+    flushes = without(document.table["flushes"], "relative_errors")
+    shape = shaped(attrs.evolve(document, table={"flushes": flushes}), flushes=tuple[FlushRow, ...])
+    if not shape.flushes:
+        return ()
+    caption = "Cost of a flush in three parts, each on its own scale: measured and predicted."
+    return (picture(shootdown_figure(shape.flushes), caption, "Three charts of microseconds."),)
+
+
+def _latency_picture(document: Document) -> tuple[Picture, ...]:
+    from perfmodel.plot.latency import latency_by_size
+    from perfmodel.plot.style import new_figure
+    from perfmodel.specs.translation import PageSize
+    from perfmodel.studies.latency import Latency
+
+    shape = shaped(document, page_sizes=dict[str, tuple[Latency, ...]])
+    found = {}
+    for name, row in shape.page_sizes.items():
+        if name not in (PageSize.SIZE_4K, PageSize.SIZE_2M):
+            raise document.problem("must be 4k or 2m", f"page_sizes.{name}")
+        if not row or any(point.ns <= 0 or point.size_bytes < 1 for point in row):
+            raise document.problem("must be positive latencies", f"page_sizes.{name}")
+        found[PageSize(name)] = list(row)
+    if not found:
+        return ()
+    figure, (ax,) = new_figure(width_inches=7.0)
+    latency_by_size(found, ax)
+    caption = "Predicted latency of a chase through every line of a buffer."
+    return (picture(figure, caption, "Line chart of nanoseconds against buffer size."),)
+
+
+def _any(document: Document) -> Section:
+    """Documents without sentences of their own: facts, tables, and a figure where there is one."""
+    told: Json = document.table
+    pictures: tuple[Picture, ...] = ()
+    if "flushes" in told:
+        pictures = _shootdown_picture(document)
+    elif "page_sizes" in told:
+        pictures = _latency_picture(document)
+    facts = {
+        heading(key): str(value)[:300]
+        for key, value in told.items()
+        if isinstance(value, str | int | float)
+    }
+    if isinstance(told.get("host"), Mapping):
+        facts |= {f"host {heading(key)}": str(value) for key, value in told["host"].items()}
+    shown = {key: value for key, value in told.items() if key not in ("provenance", "host")}
+    return made(
+        document,
+        _TITLES[document.kind],
+        facts=facts,
+        pictures=pictures,
+        tables=tuple(_tables(document, shown, "")),
+    )
+
+
+_MAKERS: dict[str, Callable[[Document], Section]] = {
+    "simulate": _result,
+    "measure": _result,
+    "measurements": _measurements,
+    "compare": _compare,
+    "validate": _validate,
+    "device": _device,
+    "experiment": _experiment,
+    "thrash": thrash_section,
+    "sweep": sweep_section,
+    "sweep-folder": sweep_section,
+    **dict.fromkeys(_TITLES, _any),
+}
