@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check live notebooks docs studies benchmark benchmark-load benchmark-sweep benchmark-tlb benchmark-devices clean
+.PHONY: demo test check live notebooks docs studies benchmark benchmark-load benchmark-sweep benchmark-tlb benchmark-devices benchmark-traces clean
 
 $(VENV)/.installed: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -58,6 +58,10 @@ benchmark-tlb: $(VENV)/.installed
 # Block devices beside SimPy; about a minute, on an otherwise idle machine.
 benchmark-devices: $(VENV)/.installed
 	$(BIN)/python benchmarks/devices.py --inherit-environ XDG_CACHE_HOME,HOME
+
+# Accesses generated, stored, imported and looked at; under a minute.
+benchmark-traces: $(VENV)/.installed
+	$(BIN)/python benchmarks/traces.py
 
 clean:
 	rm -rf $(VENV) report .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -11,9 +11,11 @@ import numpy.typing as npt
 
 from perfmodel.constants import (
     COUNTER_NAMES,
+    KHUGEPAGED_COUNTER_NAMES,
     N_HOLDS,
     PAGE_BYTES,
     PAGES_PER_PMD,
+    PICOSECONDS_PER_MILLISECOND,
     PICOSECONDS_PER_NANOSECOND,
     PRESSURE_COUNTER_NAMES,
     Action,
@@ -46,7 +48,7 @@ from perfmodel.specs.device import DeviceKind, SwapDevice
 from perfmodel.specs.machine import Machine
 from perfmodel.specs.policy import Policy
 from perfmodel.specs.quantity import Quantity
-from perfmodel.specs.scenario import PageContent, Scenario
+from perfmodel.specs.scenario import Khugepaged, PageContent, Scenario
 from perfmodel.specs.step import Racing, Step
 
 PARAMETERS = np.dtype(
@@ -71,6 +73,15 @@ PARAMETERS = np.dtype(
             "other_charged_pages",
             "swappiness",
             "backing",
+            "khugepaged_sleep",
+            "pages_to_scan",
+            "max_ptes_swap",
+            "max_ptes_none",
+            "max_ptes_shared",
+            "alloc_sleep",
+            "frames",
+            "first_owner",
+            "fault_effort",
         )
     ],
     align=True,
@@ -87,6 +98,7 @@ _STEP_FIELDS = (
     "refuse_write",
     "threads",
     "accesses",
+    "milliseconds",
 )
 STEPS = np.dtype([(name, np.int64) for name in ("action", "racing", *_STEP_FIELDS)], align=True)
 
@@ -146,6 +158,8 @@ PRICES: dict[Event, tuple[str, str]] = {
     Event.UNMAP_BATCHED_PTE: ("kernel.unmap_batched_pte_ns", "page_table"),
     Event.ANON_FOLIO: ("kernel.anon_folio_ns", "allocation"),
     Event.SCAN_FOLIO: ("kernel.scan_folio_ns", "reclaim"),
+    Event.COMPACT_SCAN_PAGE: ("kernel.compact_scan_page_ns", "allocation"),
+    Event.MIGRATE_PAGE: ("kernel.migrate_page_ns", "allocation"),
     Event.DUPLICATE_CALL: ("kernel.duplicate_call_ns", "swap_slots"),
 }
 
@@ -169,6 +183,7 @@ BREAKDOWN_PARTS = (
     "clear_and_copy",
     "data_access",
     "tlb_misses",
+    "idle",
 )
 
 
@@ -197,6 +212,7 @@ WAIT_PARTS: dict[Wait, str] = {
     Wait.SHOOTDOWN: "shootdown",
     Wait.INTERRUPTED: "shootdown",
     Wait.BLOCK_LAYER: "block_layer",
+    Wait.IDLE: "idle",
 }
 
 # Prices of pages of half-random content, and which number of a codec tells those of other contents.
@@ -266,6 +282,7 @@ def pack_parameters(
 ) -> npt.NDArray[np.void]:
     """One record for each seed, as the engine takes them; shape (seeds,)."""
     settings = scenario.settings
+    khugepaged = settings.khugepaged or Khugepaged()
     order9_failure = max(policy.order9_failure, settings.order9_failure)
     fields = {
         "swap_entry_level": int(_LEVELS[policy.swap_entry]),
@@ -285,6 +302,15 @@ def pack_parameters(
         "other_charged_pages": 1,
         "swappiness": _SWAPPINESS,
         "backing": int(Backing[scenario.region.backing.name]),
+        # Picoseconds; 0 where it never wakes by itself.
+        "khugepaged_sleep": khugepaged.scan_sleep_millisecs * PICOSECONDS_PER_MILLISECOND
+        if settings.khugepaged
+        else 0,
+        "alloc_sleep": khugepaged.alloc_sleep_millisecs * PICOSECONDS_PER_MILLISECOND,
+        "pages_to_scan": khugepaged.pages_to_scan,
+        "max_ptes_swap": khugepaged.max_ptes_swap,
+        "max_ptes_none": khugepaged.max_ptes_none,
+        "max_ptes_shared": khugepaged.max_ptes_shared,
     }
     records = np.zeros(len(seeds), dtype=PARAMETERS)
     for name, value in fields.items():
@@ -304,12 +330,24 @@ def pack_steps(steps: Sequence[Step]) -> npt.NDArray[np.void]:
     return records
 
 
-def name_counters(counts: npt.NDArray[np.int64], *, limited: bool = True) -> dict[str, int]:
-    """Counters of one step under the kernel's names; those of pressure only under a limit."""
+def hidden_counters(scenario: Scenario) -> frozenset[str]:
+    """Counters that no world reports for a scenario, since nothing of it moves them."""
+    hidden: frozenset[str] = frozenset()
+    if scenario.memory is None and not scenario.is_limited:
+        hidden |= PRESSURE_COUNTER_NAMES
+    if scenario.memory is None and scenario.settings.khugepaged is None:
+        hidden |= KHUGEPAGED_COUNTER_NAMES
+    return hidden
+
+
+def name_counters(
+    counts: npt.NDArray[np.int64], hidden: frozenset[str] = frozenset()
+) -> dict[str, int]:
+    """Counters of one step under the kernel's names, but for those that are hidden."""
     return {
         name: int(count)
         for name, count in zip(COUNTER_NAMES, counts, strict=True)
-        if not name.startswith("hugepages-8kB") and (limited or name not in PRESSURE_COUNTER_NAMES)
+        if not name.startswith("hugepages-8kB") and name not in hidden
     }
 
 

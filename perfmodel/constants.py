@@ -15,6 +15,7 @@ PMD_ORDER = 9
 PTE_TABLE_BYTES = 4096
 CACHE_LINES_PER_PAGE = 64
 PICOSECONDS_PER_NANOSECOND = 1000
+PICOSECONDS_PER_MILLISECOND = 10**9
 USER_ADDRESS_SPACE_BYTES = 1 << 47  # x86-64 with 4-level page tables
 
 
@@ -47,6 +48,7 @@ class Action(IntEnum):
     MEMORY_FAILURE = 23
     ZSWAP_WRITEBACK = 24
     ACCESS = 25
+    WAIT = 26
 
 
 class Workload(IntEnum):
@@ -55,6 +57,25 @@ class Workload(IntEnum):
     CYCLIC = 0
     UNIFORM = 1
     ZIPF = 2
+    STRIDED = 3
+    POINTER_CHASE = 4
+    PHASES = 5
+    GUPS = 6
+    KEY_VALUE = 7
+    GRAPH_SEARCH = 8
+    CHURN = 9
+    TRACE = 10
+
+
+class KeyValueMix(IntEnum):
+    """Operations of a key-value workload; the names are those of `specs.step.KeyValueMix`."""
+
+    A = 0
+    B = 1
+    C = 2
+    D = 3
+    E = 4
+    F = 5
 
 
 class Content(IntEnum):
@@ -158,6 +179,7 @@ class Wait(IntEnum):
     SHOOTDOWN = 7  # until all others have dropped their translations
     INTERRUPTED = 8  # by another CPU's shootdown
     BLOCK_LAYER = 9  # no waiting, but the CPU's work on requests to a device with a service model
+    IDLE = 10  # the program sleeps, and nothing happens behind its back
 
 
 N_WAITS = len(Wait)
@@ -176,6 +198,17 @@ class Delay(IntEnum):
     FIRST_RESPONDER = 6
     NEXT_RESPONDER = 7
     RESPONDER = 8
+
+
+class Happening(IntEnum):
+    """What a row of a timeline is about."""
+
+    EVENT = 0  # the price of `Event`s of one kind
+    WAITING = 1  # by `Wait`
+    FAULT = 2  # as a whole; 1 for a major one
+    HOLD = 3  # of a `Lock`
+    REQUEST = 4  # to the device; 1 for a write
+    FALLBACK = 5  # by `Fallback`
 
 
 class Hold(IntEnum):
@@ -259,6 +292,9 @@ class Event(IntEnum):
     ANON_FOLIO = 48
     DUPLICATE_CALL = 49
     SCAN_FOLIO = 50
+    # In a machine's memory of finite size.
+    COMPACT_SCAN_PAGE = 51
+    MIGRATE_PAGE = 52
 
 
 N_EVENTS = len(Event)
@@ -298,6 +334,8 @@ class Counter(IntEnum):
     WORKINGSET_REFAULT_ANON = 27
     WORKINGSET_ACTIVATE_ANON = 28
     WORKINGSET_RESTORE_ANON = 29
+    THP_SCAN_EXCEED_NONE_PTE = 30
+    THP_COLLAPSE_ALLOC_FAILED = 31
 
 
 class OrderCounter(IntEnum):
@@ -354,6 +392,9 @@ PRESSURE_COUNTER_NAMES = frozenset(
         *(name for name in COUNTER_NAMES if "/anon_fault_fallback" in name),
     }
 )
+
+# Reported only for scenarios that let khugepaged run at a pace of their own.
+KHUGEPAGED_COUNTER_NAMES = frozenset({"thp_scan_exceed_none_pte", "thp_collapse_alloc_failed"})
 
 
 class Mapping(IntEnum):

@@ -29,6 +29,7 @@ from perfmodel.specs.policy import MTHP_SIZES_KIB, SIMULATED_ENTRIES, Policy, mt
 from perfmodel.specs.published import Part, PublishedCpu, PublishedLatencies
 from perfmodel.specs.quantity import How, Quantity
 from perfmodel.specs.scenario import (
+    Khugepaged,
     PageContent,
     Region,
     Scenario,
@@ -49,7 +50,13 @@ from perfmodel.specs.translation import (
     WalkCache,
 )
 from perfmodel.specs.zswap import ZswapPool
-from tests import device_strategies, experiment_strategies, study_strategies
+from tests import (
+    calibration_strategies,
+    device_strategies,
+    experiment_strategies,
+    plan_strategies,
+    study_strategies,
+)
 from tests.base_strategies import names, priced, quantities, texts
 from tests.strategies_of_pressure import access_steps, with_any_backing, with_any_limit
 
@@ -298,6 +305,8 @@ def later_steps(draw: st.DrawFn, name: str = "step", action: StepAction | None =
         given_fields["writable"] = draw(st.booleans())
     elif action in (StepAction.REMAP, StepAction.MOVE):
         given_fields["shift_pages"] = draw(_SHIFTS)
+    elif action is StepAction.WAIT:
+        given_fields["milliseconds"] = draw(st.sampled_from([1, 100, 3000]))
     elif action is StepAction.PAGEOUT:
         given_fields["refuse_write"] = draw(st.sampled_from([False, False, True]))
     return Step(name, action, **given_fields)
@@ -306,8 +315,17 @@ def later_steps(draw: st.DrawFn, name: str = "step", action: StepAction | None =
 steps = names.flatmap(later_steps) | names.flatmap(access_steps)
 steps |= st.builds(Step, names, st.just(StepAction.FILL))
 _probabilities = st.sampled_from([0.0, 0.0, 1.0]) | st.floats(0, 1, allow_subnormal=False)
+khugepaged_settings = st.builds(
+    Khugepaged,
+    scan_sleep_millisecs=st.integers(50, 3000),
+    pages_to_scan=st.sampled_from([1, 512, 513, 1027, 4096]),
+    max_ptes_swap=st.integers(0, 511),
+    max_ptes_none=st.integers(0, 511),
+    max_ptes_shared=st.integers(0, 511),
+)
 scenario_settings = st.builds(
     Settings,
+    khugepaged=st.none() | khugepaged_settings,
     page_cluster=st.integers(0, 5),
     vma_readahead=st.booleans(),
     zswap=st.sampled_from(Zswap),
@@ -445,6 +463,7 @@ FOR_CLASS: dict[type, st.SearchStrategy[Any]] = {
     Region: with_any_backing(regions),
     Step: steps,
     SwapSpace: swap_spaces(),
+    Khugepaged: khugepaged_settings,
     Settings: with_any_limit(scenario_settings),
     Scenario: scenarios(),
     Caller: st.sampled_from(CALLERS),
@@ -453,8 +472,10 @@ FOR_CLASS: dict[type, st.SearchStrategy[Any]] = {
     PublishedLatencies: published_latencies(),
     PhysicalMemory: st.builds(PhysicalMemory, st.just(7 << 22), st.floats(0, 1)),
     **device_strategies.FOR_CLASS,
+    **calibration_strategies.FOR_CLASS,
     **experiment_strategies.for_class(scenarios()),
     **study_strategies.for_class(scenarios()),
+    **plan_strategies.FOR_CLASS,
 }
 
 # Cases of the engine

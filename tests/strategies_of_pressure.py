@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from perfmodel.constants import PAGE_BYTES
 from perfmodel.specs.scenario import Backing, Region, Settings
-from perfmodel.specs.step import Step, StepAction, Workload
+from perfmodel.specs.step import KeyValueMix, Step, StepAction, Workload
 
 _LEAST_LIMIT_PAGES = 2048
 
@@ -27,10 +27,20 @@ def with_any_limit(settings: st.SearchStrategy[Settings]) -> st.SearchStrategy[S
 def access_steps(draw: st.DrawFn, name: str = "access") -> Step:
     """An access step, which the engine does not know yet."""
     workload = draw(st.sampled_from(Workload))
-    of_ranks: dict[str, Any] = {}
+    more: dict[str, Any] = {}
+    if workload in (Workload.ZIPF, Workload.KEY_VALUE):
+        more["exponent"] = draw(st.sampled_from([1.0, 0.5]) | st.floats(0.01, 10))
     if workload is Workload.ZIPF:
-        of_ranks["exponent"] = draw(st.sampled_from([1.0, 0.5]) | st.floats(0.01, 10))
-        of_ranks["scattered"] = draw(st.booleans())
+        more["scattered"] = draw(st.booleans())
+    elif workload is Workload.KEY_VALUE:
+        more["mix"] = draw(st.sampled_from(KeyValueMix))
+    elif workload is Workload.STRIDED:
+        more["stride"] = draw(st.integers(1, 1 << 31))
+    elif workload is Workload.PHASES:
+        more["window"] = draw(st.floats(0.001, 1))
+        more["phase_accesses"] = draw(st.integers(1, 1 << 40))
+    elif workload is Workload.TRACE:
+        more["trace"] = draw(st.sampled_from(["sqlite", "a/b.trace"]))
     return Step(
         name,
         StepAction.ACCESS,
@@ -38,6 +48,6 @@ def access_steps(draw: st.DrawFn, name: str = "access") -> Step:
         accesses=draw(st.sampled_from([0, 1]) | st.integers(0, 1 << 40)),
         rounds=draw(st.integers(1, 1 << 20)),
         seed=draw(st.integers(0, (1 << 56) - 1)),
-        write=draw(st.booleans()),
-        **of_ranks,
+        write=draw(st.booleans()) and not workload.says_what_it_writes,
+        **more,
     )

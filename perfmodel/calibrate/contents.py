@@ -13,9 +13,9 @@ from collections.abc import Sequence
 import attrs
 import numpy as np
 
-from perfmodel.calibrate.fit import LOCATION_QUANTILE
 from perfmodel.constants import PAGES_PER_PMD
 from perfmodel.errors import InputError, Problem
+from perfmodel.measure.run import LOCATION_QUANTILE
 from perfmodel.results.result import Result
 from perfmodel.results.store import measured_scenario
 from perfmodel.specs.machine import Machine

@@ -3,6 +3,14 @@
 The engine says how many events of each kind a step has, so time is linear in the prices, and the
 fit is a weighted least-squares problem with the published or assumed prices as a prior. What the
 measurements cannot tell apart stays as uncertain, and as correlated, as it is.
+
+A disturbed step must not move all prices: with Huber's loss a residual beyond `loss_scale` spreads
+counts by its size instead of its square. That keeps the problem convex, so that there is one answer
+wherever one starts; it is found by reweighting.
+
+How far the sum of constant prices is from a step's time (the model error) comes from predictions of
+arms that are left out. All runs together may still have been faster or slower than the machine
+usually is: that uncertainty is common to all prices and stands in their covariance.
 """
 
 from __future__ import annotations
@@ -10,43 +18,23 @@ from __future__ import annotations
 import attrs
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import lsq_linear
+from scipy.optimize import lsq_linear, minimize_scalar
 
-from perfmodel.abi import event_quantities, events_of
+from perfmodel.abi import PRICES, event_quantities
+from perfmodel.calibrate.distrust import reasons
+from perfmodel.calibrate.observations import Observation, Observations
 from perfmodel.constants import Event
 from perfmodel.errors import InputError, Problem
 from perfmodel.models.prices import price_name
-from perfmodel.models.simulated import count_events
-from perfmodel.results.result import Result
-from perfmodel.results.store import measured_scenario
-from perfmodel.specs.catalog import load_policy, load_scenario
 from perfmodel.specs.device import SwapDevice
 from perfmodel.specs.machine import Machine
-from perfmodel.specs.scenario import PageContent
+from perfmodel.specs.problem import FitProblem, Loss
+from perfmodel.specs.quantity import Quantity
 
-LOCATION_QUANTILE = 0.25
-# How well a sum of constant prices can describe a kernel at all (assumed; the fit checks it by its
-# chi-square and widens the covariance where it was too hopeful).
-_MODEL_ERROR = 0.03
-# Quantiles of separate runs on shared machines drift by about a tenth. What few runs show by chance
-# is averaged with this assumption, which counts as much as two runs more.
-_ASSUMED_RUN_TO_RUN = 0.10
-_ASSUMED_RUNS = 2
-_BOOTSTRAP_DRAWS = 200
+_LEAST_MODEL_ERROR, _MOST_MODEL_ERROR = 0.01, 0.3
+_MOST_ROUNDS = 100
+_STANDSTILL = 1e-7
 _Floats = npt.NDArray[np.float64]
-
-
-@attrs.frozen
-class Observation:
-    """Time of one step of one arm, in nanoseconds per 2 MiB, over all runs that have it."""
-
-    scenario: str
-    entry: str
-    step: str
-    value: float
-    standard_error: float
-    by_run: tuple[float, ...]
-    events: _Floats = attrs.field(eq=False)
 
 
 @attrs.frozen
@@ -57,14 +45,21 @@ class Fit:
     ----------
     names : tuple of str
         Full names of the prices.
+    events : tuple of Event
     values, spreads : float arrays, shape (parameters,), ns
     correlation : float array, shape (parameters, parameters)
     chi_square, degrees_of_freedom : float
         Of the observations alone.
-    run_to_run, run_to_run_measured : float, bool
-        Relative spread between runs, and whether more than one run told it.
+    run_to_run : float
+        Relative spread between runs, all steps together.
+    run_to_run_measured : bool
+        Whether more than one run told it.
+    model_error : float
+        Relative spread of a step's time around the sum of its prices.
     residuals : dict
         (scenario, entry, step) to predicted over measured, minus 1.
+    weights : dict
+        The same keys, to the weight that the loss left to the observation: 1 if undisturbed.
     warnings : tuple of str
         Why the fit should not be trusted blindly.
     """
@@ -78,96 +73,286 @@ class Fit:
     degrees_of_freedom: float
     run_to_run: float
     run_to_run_measured: bool
+    model_error: float
     residuals: dict[tuple[str, str, str], float]
+    weights: dict[tuple[str, str, str], float]
     warnings: tuple[str, ...]
 
-
-def _standard_error(repetitions: _Floats, generator: np.random.Generator) -> float:
-    draws = generator.choice(repetitions, (_BOOTSTRAP_DRAWS, len(repetitions)))
-    return float(np.quantile(draws, LOCATION_QUANTILE, axis=1).std())
-
-
-def _factors(machine: Machine, device: SwapDevice, content: PageContent) -> _Floats:
-    """Price of every event for one content over that for half-random pages."""
-    prices, reference = (
-        np.array([quantity.value for quantity in event_quantities(machine, device, held)])
-        for held in (content, PageContent.HALF_RANDOM)
-    )
-    factors: _Floats = np.ones_like(prices)
-    np.divide(prices, reference, out=factors, where=reference > 0)
-    return factors
+    @property
+    def covariance(self) -> _Floats:
+        """Covariance of the prices, in square nanoseconds."""
+        product: _Floats = self.correlation * np.outer(self.spreads, self.spreads)
+        return product
 
 
-def observe(
-    runs: list[list[Result]],
-    arms: list[tuple[str, str]],
+@attrs.frozen(eq=False)
+class System:
+    """A fit as numbers: prior, bounds, observed events and times.
+
+    The unknowns are distances from the prior in units of its spread.
+    """
+
+    events: tuple[Event, ...]
+    prior: _Floats
+    prior_spread: _Floats
+    lower: _Floats
+    upper: _Floats
+    design: _Floats  # events of the free prices, shape (observations, parameters)
+    fixed: _Floats  # time of all other events, ns
+    measured: _Floats  # ns
+    standard_error: _Floats  # ns
+    drift: float  # relative spread of the mean of the runs
+    loss: Loss
+    loss_scale: float
+
+    def only(self, rows: npt.NDArray[np.bool_]) -> System:
+        """The system with some of its observations."""
+        return attrs.evolve(
+            self,
+            design=self.design[rows],
+            fixed=self.fixed[rows],
+            measured=self.measured[rows],
+            standard_error=self.standard_error[rows],
+        )
+
+    def predict(self, values: _Floats) -> _Floats:
+        """Time of every observation at these prices, ns."""
+        times: _Floats = self.design @ values + self.fixed
+        return times
+
+
+@attrs.frozen(eq=False)
+class Solution:
+    """The best unknowns of a system, for one size of the model error."""
+
+    unknowns: _Floats
+    values: _Floats  # prices, ns
+    residual: _Floats  # in their spreads
+    weights: _Floats
+    objective: float  # of the loss and the prior
+    information: _Floats  # of all unknowns
+
+    def covariance(self, system: System) -> _Floats:
+        """Of the prices, in square nanoseconds, without any scale."""
+        inverse = np.linalg.inv(self.information)
+        product: _Floats = inverse * np.outer(system.prior_spread, system.prior_spread)
+        return product
+
+
+def free_events(problem: FitProblem) -> dict[Event, str]:
+    """The event that each free price of a problem belongs to, in the order of the events."""
+    known = {name: event for event, (name, _) in PRICES.items()}
+    unknown = [name for name in (*problem.free, *problem.follows) if name not in known]
+    if unknown:
+        message = f"{', '.join(unknown)}: no event has this price; known are {', '.join(known)}"
+        raise InputError(Problem(message, file=problem.name, key="free"))
+    return {known[name]: name for name in sorted(problem.free, key=lambda name: known[name])}
+
+
+def build_system(
+    observations: Observations,
+    problem: FitProblem,
     machine: Machine,
     device: SwapDevice,
-) -> list[Observation]:
-    """Observations of the given arms from several runs, with the events of each.
+    drift: float,
+) -> System:
+    """The system of a problem: `machine` and `device` are its prior."""
+    members = observations.members
+    counts = np.array([member.events for member in members])
+    quantities = event_quantities(machine, device)
+    priors: dict[Event, Quantity] = {}
+    for event, name in free_events(problem).items():
+        prior = problem.limits_of(name).prior or quantities[event]
+        if counts[:, event].any() and prior.spread > 0:
+            priors[event] = prior
+    used = list(priors)
+    if not used:
+        raise InputError(Problem("has no free price that an observation tells", key="free"))
+    limits = [problem.limits_of(PRICES[event][0]) for event in used]
+    others = [event for event in Event if event not in priors]
+    runs = max(len({run for member in members for run, _ in member.by_run}), 1)
+    return System(
+        events=tuple(used),
+        prior=np.array([priors[event].value for event in used]),
+        prior_spread=np.array([priors[event].spread for event in used]),
+        lower=np.array([limit.lower_ns for limit in limits]),
+        upper=np.array([limit.upper_ns for limit in limits]),
+        design=counts[:, used],
+        fixed=counts[:, others] @ np.array([quantities[event].value for event in others]),
+        measured=np.array([member.value for member in members]),
+        standard_error=np.array([member.standard_error for member in members]),
+        drift=drift / np.sqrt(runs),
+        loss=problem.loss,
+        loss_scale=problem.loss_scale,
+    )
+
+
+def solve(system: System, model_error: float, held: tuple[int, float] | None = None) -> Solution:
+    """The prices with the least loss.
 
     Parameters
     ----------
-    runs : list of list of Result
-        Results of each measuring run.
-    arms : list of (scenario name, entry)
-    machine : Machine
-        Its TLBs decide how many walks there are.
-    device : SwapDevice
-        Its kind decides what is read ahead and cached.
+    system : System
+    model_error : float
+        Relative error of the model for each step.
+    held : (int, float), optional
+        A parameter that is held at a price, in nanoseconds.
     """
-    generator = np.random.Generator(np.random.Philox(0))
-    observations = []
-    for name, entry in arms:
-        scenario = load_scenario(name)
-        policy = load_policy("pmd" if entry.endswith("pmd") else entry)
-        counts = count_events(scenario, machine, policy, device.kind, range(1, 2)).counts
-        # A page of another content counts as so many half-random ones as its price says.
-        events = events_of(counts) * _factors(machine, device, scenario.region.content)
-        found = [r for run in runs for r in run if (r.scenario, r.entry) == (name, entry)]
-        if not found:
-            raise InputError(Problem(f"has no measurement of {name} with {entry}", key="evidence"))
-        for result in found:
-            if not measured_scenario(result).does_the_same_as(scenario):
-                message = f"was measured with another version of scenario {name}; measure again"
-                raise InputError(Problem(message, key="evidence"))
-        for index, step in enumerate(scenario.steps):
-            values, errors = [], []
-            for result in found:
-                times = np.array(result.steps[index].repetitions_ns) / result.regions
-                values.append(float(np.quantile(times, LOCATION_QUANTILE)))
-                errors.append(_standard_error(times, generator))
-            observations.append(
-                Observation(
-                    scenario=name,
-                    entry=entry,
-                    step=step.name,
-                    value=float(np.exp(np.mean(np.log(values)))),
-                    standard_error=float(np.sqrt(np.mean(np.square(errors)) / len(errors))),
-                    by_run=tuple(values),
-                    events=events[0, index] / scenario.region.count,
-                )
-            )
-    return observations
+    count = len(system.prior)
+    errors = np.hypot(system.standard_error, model_error * system.measured)
+    rows = system.design * system.prior_spread / errors[:, None]
+    target = (system.measured - system.predict(system.prior)) / errors
+    low = (system.lower - system.prior) / system.prior_spread
+    high = (system.upper - system.prior) / system.prior_spread
+    moving = np.arange(count)
+    unknowns = np.zeros(count)
+    if held is not None:
+        index, price = held
+        unknowns[index] = (price - system.prior[index]) / system.prior_spread[index]
+        moving = np.delete(moving, index)
+    wanted = target - rows @ unknowns
+    weights = np.ones(len(target))
+    for _ in range(_MOST_ROUNDS):
+        root = np.sqrt(weights)[:, None]
+        found = lsq_linear(
+            np.vstack([root * rows[:, moving], np.eye(len(moving))]),
+            np.concatenate([root[:, 0] * wanted, np.zeros(len(moving))]),
+            bounds=(low[moving], high[moving]),
+            method="bvls",
+        )
+        unknowns[moving] = found.x
+        residual = rows @ unknowns - target
+        if system.loss is Loss.LINEAR:
+            break
+        size = np.maximum(np.abs(residual), 1e-300)
+        previous, weights = weights, np.minimum(1.0, system.loss_scale / size)
+        if np.abs(weights - previous).max() < _STANDSTILL:
+            break
+    return Solution(
+        unknowns=unknowns,
+        values=system.prior + system.prior_spread * unknowns,
+        residual=residual,
+        weights=weights,
+        objective=_loss(residual, system) + float(unknowns @ unknowns),
+        information=rows.T @ (weights[:, None] * rows) + np.eye(count),
+    )
 
 
-def _run_to_run(observations: list[Observation]) -> tuple[float, bool]:
+def _loss(residual: _Floats, system: System) -> float:
+    size = np.abs(residual)
+    square = size**2
+    if system.loss is Loss.HUBER:
+        far = size > system.loss_scale
+        square = np.where(far, system.loss_scale * (2 * size - system.loss_scale), square)
+    return float(square.sum())
+
+
+def _model_error(system: System, arms: list[tuple[str, str]], problem: FitProblem) -> float:
+    """Relative error of the model for a step, from predictions of the arms that are left out.
+
+    The most likely size, where the errors of a prediction are this size, what the prices leave
+    open, and the observation's own; the problem's guess counts as so many arms more.
+    """
+    guess, weight = problem.model_error.value, problem.model_error_weight
+    errors, known = [], []
+    for arm in dict.fromkeys(arms):
+        inside = np.array([other == arm for other in arms])
+        if inside.all():
+            break
+        rest, left = system.only(~inside), system.only(inside)
+        solution = solve(rest, guess)
+        predicted = left.predict(solution.values)
+        variance = np.einsum("oi,ij,oj->o", left.design, solution.covariance(rest), left.design)
+        error = np.log(np.maximum(predicted, 1e-3) / left.measured)
+        # Steps of one arm share what disturbed it, so that an arm counts once.
+        errors.append((error, 1 / len(error)))
+        known.append(
+            variance / np.maximum(predicted, 1e-3) ** 2 + (left.standard_error / left.measured) ** 2
+        )
+
+    def unlikeliness(log_size: float) -> float:
+        own = float(np.exp(2 * log_size))
+        total = weight * (2 * log_size + guess**2 / own)
+        for (error, share), variance in zip(errors, known, strict=True):
+            # A normal distribution would let one disturbed step rule.
+            scaled = np.minimum(error**2 / (variance + own), 9.0)
+            total += share * float(np.sum(np.log(variance + own) + scaled))
+        return total
+
+    bounds = (np.log(_LEAST_MODEL_ERROR), np.log(_MOST_MODEL_ERROR))
+    found = minimize_scalar(unlikeliness, bounds=bounds, method="bounded")
+    return float(np.exp(found.x))
+
+
+def _run_to_run(observations: Observations, problem: FitProblem) -> tuple[float, bool]:
     """Relative spread between runs, and whether more than one run told it."""
-    runs = min(len(observation.by_run) for observation in observations)
-    if runs < 2:
-        return _ASSUMED_RUN_TO_RUN, False
-    logs = np.array([np.log(observation.by_run[:runs]) for observation in observations])
-    shown = float(logs.var(axis=1, ddof=1).mean())
-    weighted = _ASSUMED_RUNS * _ASSUMED_RUN_TO_RUN**2 + (runs - 1) * shown
-    return float(np.sqrt(weighted / (_ASSUMED_RUNS + runs - 1))), True
+    seen = {run for member in observations.members for run, _ in member.by_run}
+    guess, weight = problem.drift.value, problem.drift_weight
+    if len(seen) < 2:
+        return guess, False
+    shown = sum(observations.drifts[run] ** 2 for run in seen)
+    return float(np.sqrt((weight * guess**2 + shown) / (weight + len(seen) - 1))), True
 
 
-def fit(observations: list[Observation], machine: Machine, device: SwapDevice) -> Fit:
+@attrs.frozen(eq=False)
+class Fitted:
+    """A fit with the system that it solved, for whoever looks closer."""
+
+    fit: Fit
+    system: System
+    solution: Solution
+    scale: float  # of the covariance
+
+
+def fit_closely(
+    observations: Observations, problem: FitProblem, machine: Machine, device: SwapDevice
+) -> Fitted:
+    """As `fit`, with the system and its solution."""
+    members = observations.members
+    run_to_run, run_to_run_measured = _run_to_run(observations, problem)
+    system = build_system(observations, problem, machine, device, run_to_run)
+    model_error = _model_error(system, [member.arm for member in members], problem)
+    solution = solve(system, model_error)
+    weighted = np.sqrt(solution.weights) * solution.residual
+    chi_square = float(weighted @ weighted)
+    unscaled = solution.covariance(system)
+    errors = np.hypot(system.standard_error, model_error * system.measured)
+    scaled_design = np.sqrt(solution.weights)[:, None] * system.design / errors[:, None]
+    effective = float(np.trace(scaled_design @ unscaled @ scaled_design.T))
+    freedom = max(len(members) - effective, 1.0)
+    # Only where the errors were too hopeful; the prior's own part is left as it is.
+    scale = max(1.0, chi_square / freedom)
+    covariance = unscaled * scale + system.drift**2 * np.outer(solution.values, solution.values)
+    spreads = np.sqrt(np.diag(covariance))
+    correlation = covariance / np.outer(spreads, spreads)
+    outcome = Fit(
+        names=tuple(price_name(event, device) for event in system.events),
+        events=system.events,
+        values=solution.values,
+        spreads=spreads,
+        correlation=correlation,
+        chi_square=chi_square,
+        degrees_of_freedom=freedom,
+        run_to_run=run_to_run,
+        run_to_run_measured=run_to_run_measured,
+        model_error=model_error,
+        residuals=_by_key(members, system.predict(solution.values) / system.measured - 1),
+        weights=_by_key(members, solution.weights),
+        warnings=(),
+    )
+    said = reasons(outcome, observations, system.prior, system.prior_spread, problem)
+    return Fitted(attrs.evolve(outcome, warnings=said), system, solution, scale)
+
+
+def fit(
+    observations: Observations, problem: FitProblem, machine: Machine, device: SwapDevice
+) -> Fit:
     """Find the prices that explain the observations, starting from the machine's as a prior.
 
     Parameters
     ----------
-    observations : list of Observation
+    observations : Observations
+    problem : FitProblem
     machine, device : Machine, SwapDevice
         Prior: best value and spread of every price.
 
@@ -175,86 +360,10 @@ def fit(observations: list[Observation], machine: Machine, device: SwapDevice) -
     -------
     Fit
     """
-    counts = np.array([observation.events for observation in observations])
-    quantities = event_quantities(machine, device)
-    used = [event for event in Event if counts[:, event].any() and quantities[event].spread > 0]
-    prior = np.array([quantities[event].value for event in used])
-    prior_spread = np.array([quantities[event].spread for event in used])
-    fixed = [event for event in Event if event not in used]
-    offset = counts[:, fixed] @ np.array([quantities[event].value for event in fixed])
-    measured = np.array([observation.value for observation in observations]) - offset
-    errors = np.array(
-        [
-            np.hypot(observation.standard_error, _MODEL_ERROR * observation.value)
-            for observation in observations
-        ]
-    )
-    # In units of the prior's spreads, so that all columns have the same scale.
-    design = counts[:, used] * prior_spread / errors[:, None]
-    stacked = np.vstack([design, np.eye(len(used))])
-    target = np.concatenate([(measured - counts[:, used] @ prior) / errors, np.zeros(len(used))])
-    solution = lsq_linear(stacked, target, bounds=(-prior / prior_spread, np.inf), method="bvls")
-    values = prior + prior_spread * solution.x
-    information = stacked.T @ stacked
-    inverse = np.linalg.inv(information)
-    residual = design @ solution.x - target[: len(measured)]
-    chi_square = float(residual @ residual)
-    effective = float(np.trace(design @ inverse @ design.T))
-    freedom = max(len(measured) - effective, 1.0)
-    covariance = inverse * max(1.0, chi_square / freedom)
-    scaled = np.sqrt(np.diag(covariance))
-    spreads = scaled * prior_spread
-    correlation = covariance / np.outer(scaled, scaled)
-    run_to_run, run_to_run_measured = _run_to_run(observations)
-    names = tuple(price_name(event, device) for event in used)
-    relative = {
-        (o.scenario, o.entry, o.step): float(r * e / o.value)
-        for o, r, e in zip(observations, residual, errors, strict=True)
-    }
-    return Fit(
-        names=names,
-        events=tuple(used),
-        values=values,
-        spreads=spreads,
-        correlation=correlation,
-        chi_square=chi_square,
-        degrees_of_freedom=freedom,
-        run_to_run=run_to_run,
-        run_to_run_measured=run_to_run_measured,
-        residuals=relative,
-        warnings=_warnings(
-            names, values, spreads, prior_spread, correlation, relative, chi_square / freedom
-        ),
-    )
+    return fit_closely(observations, problem, machine, device).fit
 
 
-def _warnings(
-    names: tuple[str, ...],
-    values: _Floats,
-    spreads: _Floats,
-    prior_spread: _Floats,
-    correlation: _Floats,
-    residuals: dict[tuple[str, str, str], float],
-    reduced: float,
-) -> tuple[str, ...]:
-    """Why the fit should not be trusted blindly, in words."""
-    warnings = [
-        f"{name} is at its bound of 0" for name, v in zip(names, values, strict=True) if v <= 0
-    ]
-    unknown = [name for name, s, p in zip(names, spreads, prior_spread, strict=True) if s > 0.9 * p]
-    if unknown:
-        warnings.append(f"the data say next to nothing about {', '.join(unknown)}")
-    for first in range(len(names)):
-        warnings.extend(
-            f"{names[second]} and {names[first]} cannot be told apart"
-            for second in range(first)
-            if abs(correlation[first, second]) > 0.95
-        )
-    if reduced > 2:
-        warnings.append(
-            f"chi-square per degree of freedom is {reduced:.1f}: the model misses something"
-        )
-    worst = max(residuals, key=lambda key: abs(residuals[key]))
-    if abs(residuals[worst]) > 0.1:
-        warnings.append(f"{' '.join(worst)} is missed by {residuals[worst]:+.0%}")
-    return tuple(warnings)
+def _by_key(
+    members: tuple[Observation, ...], numbers: _Floats
+) -> dict[tuple[str, str, str], float]:
+    return {member.key: float(number) for member, number in zip(members, numbers, strict=True)}

@@ -10,34 +10,41 @@ from typing import Any
 import attrs
 import tomli_w
 
+from perfmodel import __version__
 from perfmodel.abi import PRICES
-from perfmodel.calibrate.fit import Fit, fit, observe
+from perfmodel.calibrate.fit import Fit, Fitted, fit_closely
+from perfmodel.calibrate.intervals import profile_intervals
+from perfmodel.calibrate.observations import observe
 from perfmodel.errors import InputError, Problem
 from perfmodel.results.result import Result
 from perfmodel.results.shootdown import load_shootdowns
 from perfmodel.results.store import load_measurements
-from perfmodel.specs.catalog import default_machine, load_device, load_scenario, names
+from perfmodel.specs.catalog import (
+    default_machine,
+    load_device,
+    load_problem,
+    measured_folders,
+    user_profiles,
+)
 from perfmodel.specs.device import SwapDevice
 from perfmodel.specs.io import to_table
 from perfmodel.specs.machine import Evidence, FitArm, FitRecord, HostMatch, Machine
+from perfmodel.specs.problem import FitProblem
 from perfmodel.specs.quantity import How, Quantity
 from perfmodel.studies.shootdown import measured_shootdown
 
-# The only entries that a fit may see; all others are predicted.
-FIT_ENTRIES = ("pte", "mthp-16k", "mthp-1024k")
 _DIGITS = 6
-# No arm of a fit unmaps in batches, but what a PTE costs there follows what it costs alone.
-_FOLLOWS = {"unmap_batch_ns": "unmap_pte_ns", "unmap_batched_pte_ns": "unmap_pte_ns"}
 
 
-def fit_scenarios() -> list[str]:
-    """Installed scenarios that a fit may see."""
-    return [name for name in names("scenario") if not load_scenario(name).held_out]
+def fit_scenarios(problem: FitProblem | None = None) -> list[str]:
+    """Scenarios that a fit may see; of the usual problem without one."""
+    problem = load_problem() if problem is None else problem
+    return [arms.scenario for arms in problem.observations]
 
 
-def fit_arms() -> list[tuple[str, str]]:
-    """Scenario and entry of every arm that goes into a fit."""
-    return [(scenario, entry) for scenario in fit_scenarios() for entry in FIT_ENTRIES]
+def fit_arms(problem: FitProblem | None = None) -> list[tuple[str, str]]:
+    """Scenario and entry of every arm that goes into a fit; of the usual problem without one."""
+    return (load_problem() if problem is None else problem).arms()
 
 
 def _rounded(number: float) -> float:
@@ -45,9 +52,10 @@ def _rounded(number: float) -> float:
 
 
 def build_profile(
-    files: list[Path],
+    files: Sequence[Path],
     *,
     name: str,
+    problem: FitProblem | None = None,
     device: SwapDevice | None = None,
     shootdowns: Sequence[Path] = (),
 ) -> tuple[Machine, Fit]:
@@ -55,12 +63,14 @@ def build_profile(
 
     Parameters
     ----------
-    files : list of Path
+    files : sequence of Path
         One file for each measuring run, all of the same host.
     name : str
         Name of the profile.
+    problem : FitProblem, optional
+        What is observed and free; the usual ``swap-round-trips`` without it.
     device : SwapDevice, optional
-        Prior for the device; the published ``zram-lz4`` without it.
+        Prior for the device; the published one that the problem names without it.
     shootdowns : sequence of Path
         Files of measured shootdowns of the same host; without them the shootdown stays the base
         machine's.
@@ -70,19 +80,44 @@ def build_profile(
     profile : Machine
     fit : Fit
     """
-    device = load_device("zram-lz4") if device is None else device
+    problem = load_problem() if problem is None else problem
+    device = load_device(problem.device) if device is None else device
     runs = [load_measurements(path) for path in files]
-    host = _common_host(runs, files)
+    host = common_host(runs, files)
+    base = _with_shootdowns(base_machine(host), host, shootdowns)
+    observations = observe(runs, problem, base, device)
+    fitted = fit_closely(observations, problem, base, device)
+    dates = [str(result.provenance.get("started", ""))[:10] for run in runs for result in run]
+    profile = _apply(fitted, problem, base, device, host, max(dates), files)
+    assert profile.fit is not None
+    record = attrs.evolve(
+        profile.fit,
+        arms=tuple(FitArm(scenario, entry) for scenario, entry in observations.arms()),
+        shootdown_evidence=_evidence(shootdowns),
+    )
+    return attrs.evolve(profile, name=name, fit=record), fitted.fit
+
+
+def base_machine(host: dict[str, Any]) -> Machine:
+    """The published machine that describes a measured host best: where a fit starts."""
     base, _ = default_machine(
         host["cpu_vendor"], host["cpu_family"], host["cpu_model"], fitted=False
     )
-    base = _with_shootdowns(base, host, shootdowns)
-    arms = fit_arms()
-    outcome = fit(observe(runs, arms, base, device), base, device)
-    profile = _apply(outcome, base, device, host, files, runs, arms, name)
-    assert profile.fit is not None
-    record = attrs.evolve(profile.fit, shootdown_evidence=_evidence(shootdowns))
-    return attrs.evolve(profile, fit=record), outcome
+    return base
+
+
+def fit_evidence(machine: Machine) -> list[Path]:
+    """The files that a profile was fitted to, if they are all at hand and unchanged."""
+    assert machine.fit is not None
+    found = []
+    for evidence in machine.fit.evidence:
+        for folder in (*measured_folders(machine.name), user_profiles()):
+            path = folder / evidence.file
+            if path.is_file():
+                if hashlib.sha256(path.read_bytes()).hexdigest() == evidence.sha256:
+                    found.append(path)
+                break
+    return found if len(found) == len(machine.fit.evidence) else []
 
 
 def _with_shootdowns(base: Machine, host: dict[str, Any], files: Sequence[Path]) -> Machine:
@@ -104,7 +139,8 @@ def _evidence(files: Sequence[Path]) -> tuple[Evidence, ...]:
     )
 
 
-def _common_host(runs: list[list[Result]], files: list[Path]) -> dict[str, Any]:
+def common_host(runs: Sequence[Sequence[Result]], files: Sequence[Path]) -> dict[str, Any]:
+    """Facts of the host that all runs were measured on; an `InputError` if they differ."""
     hosts: list[dict[str, Any]] = []
     for run, path in zip(runs, files, strict=True):
         for result in run:
@@ -125,16 +161,15 @@ def _common_host(runs: list[list[Result]], files: list[Path]) -> dict[str, Any]:
 
 
 def _apply(
-    outcome: Fit,
+    fitted: Fitted,
+    problem: FitProblem,
     base: Machine,
     device: SwapDevice,
     host: dict[str, Any],
-    files: list[Path],
-    runs: list[list[Result]],
-    arms: list[tuple[str, str]],
-    name: str,
+    date: str,
+    files: Sequence[Path],
 ) -> Machine:
-    date = max(str(result.provenance.get("started", ""))[:10] for run in runs for result in run)
+    outcome = fitted.fit
     source = f"fit to {len(files)} measuring runs of {date}, prior {base.name} and {device.name}"
     changed: dict[str, dict[str, Any]] = {
         "kernel": {},
@@ -147,47 +182,29 @@ def _apply(
         changed[owner][field] = Quantity(
             _rounded(float(value)), _rounded(float(spread)), "ns", source, How.FITTED
         )
-    for follower, leader in _FOLLOWS.items():
-        prior = getattr(base.kernel, follower)
-        fitted = changed["kernel"].get(leader)
-        if fitted is not None:
-            factor = fitted.value / getattr(base.kernel, leader).value
-            changed["kernel"][follower] = attrs.evolve(
+    owners = {
+        "kernel": base.kernel,
+        "cpu": base.cpu,
+        "translation": base.translation,
+        "device": device,
+    }
+    for follower, leader in problem.follows.items():
+        owner, _, field = follower.partition(".")
+        leading_owner, _, leading = leader.partition(".")
+        prior = getattr(owners[owner], field)
+        moved = changed[leading_owner].get(leading)
+        if moved is not None:
+            factor = moved.value / getattr(owners[leading_owner], leading).value
+            changed[owner][field] = attrs.evolve(
                 prior,
                 value=_rounded(prior.value * factor),
                 spread=_rounded(prior.spread * factor),
-                source=f"{prior.source}; times {factor:.2f}, as the fit changed {leader}",
+                source=f"{prior.source}; times {factor:.2f}, as the fit changed {leading}",
             )
-    drift_source = (
-        f"spread of the same steps over {len(files)} runs, averaged with an assumed tenth"
-        if outcome.run_to_run_measured
-        else "one run alone cannot tell; separate runs on shared machines drift by about a tenth"
-    )
-    record = FitRecord(
-        date=date,
-        base=base.name,
-        kernel_release=host["kernel"],
-        run_to_run=Quantity(
-            _rounded(outcome.run_to_run),
-            0.0,
-            "1",
-            drift_source,
-            How.FITTED if outcome.run_to_run_measured else How.ASSUMED,
-        ),
-        chi_square=_rounded(outcome.chi_square),
-        degrees_of_freedom=_rounded(outcome.degrees_of_freedom),
-        parameters=outcome.names,
-        correlation=tuple(
-            tuple(_rounded(float(number)) for number in row) for row in outcome.correlation
-        ),
-        arms=tuple(FitArm(scenario, entry) for scenario, entry in arms),
-        evidence=_evidence(files),
-        warnings=outcome.warnings,
-    )
+    lower, upper = profile_intervals(fitted)
     where = host.get("virtualisation", "unknown")
     return attrs.evolve(
         base,
-        name=name,
         description=(
             f"{base.name} fitted to measurements: {host['cpu_vendor']} family {host['cpu_family']} "
             f"model {host['cpu_model']}, {where}, Linux {host['kernel']}, {date}"
@@ -204,8 +221,45 @@ def _apply(
         ),
         # The arms of a fit have one content; see `catalog.load_device` for the others.
         devices={device.name: attrs.evolve(device, codec={}, **changed["device"])},
-        fit=record,
+        fit=FitRecord(
+            date=date,
+            base=base.name,
+            kernel_release=host["kernel"],
+            chi_square=_rounded(outcome.chi_square),
+            degrees_of_freedom=_rounded(outcome.degrees_of_freedom),
+            parameters=outcome.names,
+            correlation=tuple(
+                tuple(_rounded(float(number)) for number in row) for row in outcome.correlation
+            ),
+            arms=(),
+            evidence=_evidence(files),
+            warnings=outcome.warnings,
+            run_to_run=_drift(outcome, len(files)),
+            problem=problem.name,
+            code_version=__version__,
+            lower_ns=tuple(_rounded(float(number)) for number in lower),
+            upper_ns=tuple(_rounded(float(number)) for number in upper),
+            model_error=Quantity(
+                _rounded(outcome.model_error),
+                0.0,
+                "1",
+                "errors at arms of the fit that were left out, averaged with "
+                f"{problem.model_error.value:.0%}, which was assumed",
+                How.FITTED,
+            ),
+        ),
     )
+
+
+def _drift(outcome: Fit, runs: int) -> Quantity:
+    value = _rounded(outcome.run_to_run)
+    if not outcome.run_to_run_measured:
+        source = (
+            "one run alone cannot tell; separate runs on shared machines drift by about a tenth"
+        )
+        return Quantity(value, 0.0, "1", source, How.ASSUMED)
+    source = f"what all steps of {runs} runs have in common, averaged with an assumed tenth"
+    return Quantity(value, 0.0, "1", source, How.FITTED)
 
 
 def write_profile(profile: Machine, path: Path) -> None:

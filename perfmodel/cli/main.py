@@ -41,6 +41,20 @@ for _name, _help in {
 }.items():
     app.command(f"perfmodel.cli.{_name}:{_name}", name=_name, help=_help)
 
+# Commands of `perfmodel trace`.
+_trace = App(
+    name="trace",
+    help="Import recordings of what programs access, generate some, and look at them.",
+    help_format="plaintext",
+)
+for _name, _function, _help in (
+    ("import", "import_trace", "Read a recording of another program, and write it as a trace."),
+    ("generate", "generate", "Write the accesses of a generated workload as a trace."),
+    ("stat", "stat", "Footprint, reuse distances and used share of every 2 MiB of a trace."),
+):
+    _trace.command(f"perfmodel.cli.trace:{_function}", name=_name, help=_help)
+app.command(_trace)
+
 
 def _print_error(text: str) -> None:
     for line in text.splitlines() or [""]:

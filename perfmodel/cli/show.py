@@ -30,7 +30,15 @@ _LOADERS: dict[str, Callable[[str], Any]] = {
 _PLURALS = {"study": "studies"}
 
 
-def show(name: str | None = None, *, json: Annotated[bool, Parameter(negative=())] = False) -> None:
+def show(
+    name: str | None = None,
+    *,
+    influence: Annotated[bool, Parameter(negative=())] = False,
+    scenario: str = "thp-roundtrip",
+    device: str = "zram-lz4",
+    agreement: str | None = None,
+    json: Annotated[bool, Parameter(negative=())] = False,
+) -> None:
     """List what is installed, or show one machine, device, scenario or study with all its sources.
 
     Parameters
@@ -38,10 +46,21 @@ def show(name: str | None = None, *, json: Annotated[bool, Parameter(negative=()
     name
         Name or path of a machine, device or scenario; or mechanism: what every caller in the kernel
         does with a swapped-out 2 MiB range.
+    influence
+        Of a machine: which of its numbers the cost of falling back to PTEs hangs on, and what to
+        measure next.
+    scenario, device
+        With --influence: what that is about.
+    agreement
+        Name or path of another profile of the same machine, to set its prices beside.
     json
         Print one JSON document.
     """
-    if name is None:
+    if influence or agreement is not None:
+        _show_calibration(
+            name, influence=influence, scenario=scenario, device=device, other=agreement, json=json
+        )
+    elif name is None:
         _list(json=json)
     elif name == _MECHANISM:
         from perfmodel.cli.mechanism import show_mechanism
@@ -55,6 +74,38 @@ def show(name: str | None = None, *, json: Annotated[bool, Parameter(negative=()
         else:
             lines = [*_lines(spec), *(_summary_lines(found) if found else ())]
             sys.stdout.write("\n".join(lines) + "\n")
+
+
+def _show_calibration(
+    name: str | None,
+    *,
+    influence: bool,
+    scenario: str,
+    device: str,
+    other: str | None,
+    json: bool,
+) -> None:
+    """What the answer hangs on, or two profiles beside each other."""
+    from perfmodel.calibrate.agreement import agree
+    from perfmodel.cli.common import pick_machine, say_if_compiling
+    from perfmodel.report.calibration import agreement_lines, influence_lines
+    from perfmodel.studies.influence import influence as influence_of
+
+    if influence and other is not None:
+        raise InputError(Problem("choose one of --influence and --agreement", key="--influence"))
+    machine = pick_machine(name)
+    if other is not None:
+        shared = agree(machine, catalog.load_machine(other))
+        document, lines = shared.to_json(), agreement_lines(shared)
+    else:
+        say_if_compiling()
+        loaded = catalog.load_scenario(scenario)
+        found = influence_of(loaded, machine, catalog.load_device(device, machine))
+        document, lines = found.to_json(), influence_lines(found)
+    if json:
+        print_json(document)
+    else:
+        sys.stdout.write("\n".join(lines) + "\n")
 
 
 def _list(*, json: bool) -> None:

@@ -29,6 +29,7 @@ from perfmodel.kernels.folios import (
     set_flag,
     try_free_cache,
 )
+from perfmodel.kernels.frames import FOR_FAULT, own_frames
 from perfmodel.kernels.layout import (
     CARRIED,
     CLUSTER_DETAILED,
@@ -294,6 +295,7 @@ def zswap_writeback(m, first, end):
             if not word & SLOT_ZSWAP or word >> SLOT_FOLIO_SHIFT:
                 continue
             folio = new_folio(m, np.int64(0), page)
+            own_frames(m, folio, FOR_FAULT)
             enter_cache(m, folio, slot)
             m.rows[detail(m, slot // PAGES_PER_PMD), slot % PAGES_PER_PMD] &= ~SLOT_ZSWAP
             charge(m, Event.ZSWAP_LOAD_PAGE, 1)

@@ -7,10 +7,11 @@ lock therefore keeps its last holds as intervals, and a new hold takes the first
 
 import numpy as np
 
-from perfmodel.constants import N_EVENTS, N_HOLDS, Delay, Hold, Lock, Wait
+from perfmodel.constants import N_EVENTS, N_HOLDS, Delay, Happening, Hold, Lock, Wait
 from perfmodel.kernels._jit import inline_kernel, inner_kernel
 from perfmodel.kernels.layout import (
     CPU_CELLS,
+    FALLBACKS,
     HOLDS,
     LOCK_BEGINS,
     LOCK_COUNT,
@@ -19,6 +20,16 @@ from perfmodel.kernels.layout import (
     LOCK_OWNERS,
     LOCK_SETS,
     MOST_BOOKED,
+    NEXT_ROW,
+    ONLY_RANGE,
+    RANGE_AT_WORK,
+    ROW_BEGIN,
+    ROW_COUNT,
+    ROW_CPU,
+    ROW_END,
+    ROW_KIND,
+    ROW_RANGE,
+    ROW_WHAT,
     WAITS,
     Cell,
     cpu_cell,
@@ -29,13 +40,61 @@ _MIX = 0x9E3779B1
 
 
 @inline_kernel
+def is_recorded(m):
+    """Whether somebody wants to know what happened when."""
+    return m.timeline[0, NEXT_ROW] < m.timeline.shape[0]
+
+
+@inner_kernel
+def record(m, kind, what, cpu, begin, end, count):
+    """Enter something into the timeline; asked for only where `is_recorded`."""
+    only, at_work = m.timeline[0, ONLY_RANGE], m.timeline[0, RANGE_AT_WORK]
+    if only >= 0 and only != at_work:
+        return
+    row = m.timeline[0, NEXT_ROW]
+    m.timeline[0, NEXT_ROW] = row + 1
+    m.timeline[row, ROW_KIND] = kind
+    m.timeline[row, ROW_WHAT] = what
+    m.timeline[row, ROW_CPU] = cpu
+    m.timeline[row, ROW_BEGIN] = begin
+    m.timeline[row, ROW_END] = end
+    m.timeline[row, ROW_COUNT] = count
+    m.timeline[row, ROW_RANGE] = at_work
+
+
+@inline_kernel
+def record_own(m, kind, what, begin, end, count):
+    """The same of the CPU that runs, if it is wanted."""
+    if is_recorded(m):
+        row_kind = np.int64(kind)
+        record(m, row_kind, np.int64(what), m.state[Cell.CPU], begin, end, np.int64(count))
+
+
+@inline_kernel
+def work_on(m, q):
+    """From now on things happen for the sake of this 2 MiB range."""
+    m.timeline[0, RANGE_AT_WORK] = q
+
+
+@inline_kernel
+def fall_back(m, reason):
+    """Count a whole-PMD attempt that ends in PTE entries."""
+    m.counts[FALLBACKS + reason] += 1
+    now = m.state[Cell.NOW]
+    record_own(m, Happening.FALLBACK.value, reason, now, now, 1)
+
+
+@inline_kernel
 def charge(m, event, count):
     """Count an event and let this CPU's clock go on by its price.
 
-    Allocates: no. Mutates: counts, state.
+    Allocates: no. Mutates: counts, state, timeline.
     """
     m.counts[event] += count
-    m.state[Cell.NOW] += count * m.prices[event]
+    begin = m.state[Cell.NOW]
+    end = begin + count * m.prices[event]
+    m.state[Cell.NOW] = end
+    record_own(m, Happening.EVENT.value, event, begin, end, count)
 
 
 @inline_kernel
@@ -44,6 +103,7 @@ def wait_until(m, time, why):
     waited = time - m.state[Cell.NOW]
     if waited > 0:
         m.counts[WAITS + why] += waited
+        record_own(m, Happening.WAITING.value, why, m.state[Cell.NOW], time, 1)
         m.state[Cell.NOW] = time
 
 
@@ -51,6 +111,12 @@ def wait_until(m, time, why):
 def _move_hold(m, row, place, new_place):
     for column in (LOCK_BEGINS, LOCK_ENDS, LOCK_OWNERS):
         m.locks[row, column + new_place] = m.locks[row, column + place]
+
+
+@inline_kernel
+def _duration(m, lock, length):
+    """How long nobody else may have a lock."""
+    return m.prices[N_EVENTS + Delay.TAKE_LOCK] + length * m.prices[_LENGTH_PRICES + lock]
 
 
 @inner_kernel
@@ -62,7 +128,7 @@ def _book(m, lock, which, length):
         # Another lock had this row; what nobody has taken for so long makes nobody wait.
         m.locks[row, LOCK_NAME] = name
         m.locks[row, LOCK_COUNT] = 0
-    duration = m.prices[N_EVENTS + Delay.TAKE_LOCK] + length * m.prices[_LENGTH_PRICES + lock]
+    duration = _duration(m, lock, length)
     count = m.locks[row, LOCK_COUNT]
     begin = m.state[Cell.NOW]
     place = 0
@@ -109,6 +175,10 @@ def hold_lock(m, lock, which, length):
         m.counts[base + Hold.LONGEST] = length
     if m.state[Cell.CPUS] > 1:
         _book(m, lock, which, length)
+    if is_recorded(m):
+        now = m.state[Cell.NOW]
+        end = now + _duration(m, lock, length)
+        record(m, np.int64(Happening.HOLD.value), lock, m.state[Cell.CPU], now, end, length)
 
 
 @inline_kernel
@@ -152,5 +222,10 @@ def interrupt_others(m):
     wait_until(m, m.state[Cell.NOW] + wait, np.int64(Wait.SHOOTDOWN))
     for cpu in range(others + 1):
         if cpu != m.state[Cell.CPU]:
-            m.state[cpu_cell(cpu)] += m.prices[N_EVENTS + Delay.RESPONDER]
-            m.counts[WAITS + Wait.INTERRUPTED] += m.prices[N_EVENTS + Delay.RESPONDER]
+            begin = m.state[cpu_cell(cpu)]
+            end = begin + m.prices[N_EVENTS + Delay.RESPONDER]
+            m.state[cpu_cell(cpu)] = end
+            m.counts[WAITS + Wait.INTERRUPTED] += end - begin
+            if is_recorded(m):
+                kind, why = np.int64(Happening.WAITING.value), np.int64(Wait.INTERRUPTED.value)
+                record(m, kind, why, np.int64(cpu), begin, end, np.int64(1))

@@ -6,17 +6,17 @@ from perfmodel.constants import (
     PAGE_BYTES,
     PAGES_PER_PMD,
     PMD_BYTES,
-    PMD_ORDER,
     PTE_TABLE_BYTES,
     Action,
     Counter,
     Event,
     Fallback,
+    Happening,
     Mapping,
     PteKind,
     RegionState,
 )
-from perfmodel.kernels._jit import inline_kernel, inner_kernel, kernel, refer
+from perfmodel.kernels._jit import inline_kernel, kernel, refer
 from perfmodel.kernels.advice import pageout_chunk, willneed_chunk
 from perfmodel.kernels.background import (
     memory_failure,
@@ -25,22 +25,21 @@ from perfmodel.kernels.background import (
     swapoff,
     zswap_writeback,
 )
-from perfmodel.kernels.clock import charge, switch_to
+from perfmodel.kernels.clock import charge, fall_back, record_own, work_on
 from perfmodel.kernels.collapse import collapse_range
 from perfmodel.kernels.faults import handle_fault, needs_fault
+from perfmodel.kernels.khugepaged import sleep
 from perfmodel.kernels.layout import (
     ALIVE,
     ARMED,
     COUNTERS,
     DIRTY,
-    FALLBACKS,
     READAHEAD_HITS,
     TRACKED,
     TRANSLATED_LEAF,
     TRANSLATED_PAGES,
     UNMAPPED_PAGE,
     Cell,
-    cpu_cell,
 )
 from perfmodel.kernels.looks import mincore_chunk, pagemap_chunk, smaps_chunk
 from perfmodel.kernels.lru import flush_statistics, is_limited, make_young, prepare_lists
@@ -72,9 +71,9 @@ from perfmodel.kernels.tables import (
 )
 from perfmodel.kernels.tlb import flush, translate
 from perfmodel.kernels.translation_layout import Kind
+from perfmodel.kernels.turns import end_cpus, next_cpu, start_cpus
 from perfmodel.kernels.zap import drop_empty_table, end_call, free_chunk, unmap_pages, zap_chunk
 
-_NEVER = (1 << 63) - 1
 _RACED_FIRST = PAGES_PER_PMD // 2
 
 
@@ -88,6 +87,8 @@ def prepare(memory, regions, clusters, neighbour_slots, free_clusters):
     m.state[Cell.RANGES] = regions + 1
     m.state[Cell.CLUSTERS] = clusters
     m.state[Cell.PROCESSES] = 1
+    m.state[Cell.KHUGEPAGED_WAKES] = -1
+    m.state[Cell.KHUGEPAGED_PROCESS] = -1
     fill_pools(m)
     m.state[Cell.SLOT_READAHEAD_HITS] = 4
     m.state[process_cell(np.int64(0)) + ALIVE] = 1
@@ -109,7 +110,17 @@ def _race(m, process, span):
     """Another thread discards half of a range whose PMD swap entry a fault has just read."""
     zap_chunk(m, process, span, np.int64(_RACED_FIRST), np.int64(PAGES_PER_PMD))
     end_call(m)
-    m.counts[FALLBACKS + Fallback.SLOT_FREED] += 1
+    fall_back(m, np.int64(Fallback.SLOT_FREED.value))
+
+
+@inline_kernel
+def _fault(m, process, q, entry, write):
+    """One page fault, which a timeline shows as a whole."""
+    begin = m.state[Cell.NOW]
+    before = m.counts[COUNTERS + Counter.PGMAJFAULT]
+    handle_fault(m, process, q, entry, write)
+    major = m.counts[COUNTERS + Counter.PGMAJFAULT] - before
+    record_own(m, Happening.FAULT.value, major, begin, m.state[Cell.NOW], entry)
 
 
 @inline_kernel
@@ -117,6 +128,7 @@ def access(m, process, number, write, racing):
     """One access to a page: the walk, the fault, the translation, the data."""
     q = pmd_number(m, process, number // PAGES_PER_PMD)
     entry = number % PAGES_PER_PMD
+    work_on(m, q)
     while needs_fault(m, q, entry, write):
         if runs_short(m):
             return
@@ -131,7 +143,7 @@ def access(m, process, number, write, racing):
             m.counts[COUNTERS + Counter.PGFAULT] += 1
             _race(m, process, number // PAGES_PER_PMD)
         else:
-            handle_fault(m, process, q, entry, write)
+            _fault(m, process, q, entry, write)
     translated = np.int64(m.pmds[q]["translated"])
     if pmd_kind(m, q) == RegionState.PTE_TABLE:
         m.pmds[q]["translated"] = translated | TRANSLATED_PAGES
@@ -145,89 +157,6 @@ def access(m, process, number, write, racing):
         charge(m, Event.ACCESS_CACHED, 1)
     else:
         charge(m, Event.ACCESS_MEMORY, 1)
-
-
-@inline_kernel
-def _of_cpu(m, cpu, cell):
-    """What one CPU's cell holds, whether it runs now or not."""
-    if cpu == m.state[Cell.CPU]:
-        return m.state[cell]
-    return m.state[cpu_cell(cpu) + cell - Cell.NOW]
-
-
-@inner_kernel
-def _next_cpu(m):
-    """Let the CPU run whose clock is furthest behind; returns the time at which another one is.
-
-    -1 if no CPU has anything left to do.
-    """
-    chosen = np.int64(-1)
-    first = _NEVER
-    second = _NEVER
-    for cpu in range(m.state[Cell.CPUS]):
-        if _of_cpu(m, cpu, Cell.POSITION) == _of_cpu(m, cpu, Cell.TOTAL):
-            continue
-        time = _of_cpu(m, cpu, Cell.NOW)
-        if time < first:
-            second = first
-            first = time
-            chosen = np.int64(cpu)
-        elif time < second:
-            second = time
-    if chosen < 0:
-        return np.int64(-1)
-    switch_to(m, chosen)
-    return second
-
-
-@inline_kernel
-def _share(m, cpu, cpus):
-    """First range of a CPU's share of the region."""
-    return cpu * m.state[Cell.REGIONS] // cpus
-
-
-@inner_kernel
-def _start_cpus(m, step):
-    """So many CPUs begin at the same time, each with a share of the work."""
-    cpus = min(step["threads"], m.state[Cell.REGIONS])
-    count = min(step["pages_per_2mib"], step["page_count"])
-    m.state[Cell.STARTED] = 1
-    m.state[Cell.CPUS] = cpus
-    for cpu in range(cpus):
-        base = cpu_cell(cpu) - Cell.NOW
-        if cpu == 0:
-            base = np.int64(0)
-        else:
-            m.state[base + Cell.NOW] = m.state[Cell.NOW]
-            m.state[base + Cell.LAST_TRANSLATION] = -1
-            for order in range(PMD_ORDER + 1):
-                m.state[base + Cell.HINTS + order] = -1
-        span = _share(m, cpu, cpus)
-        total = (_share(m, cpu + 1, cpus) - span) * count
-        ready = total
-        if step["action"] == Action.ACCESS:
-            total = (cpu + 1) * step["accesses"] // cpus - cpu * step["accesses"] // cpus
-            ready = np.int64(0)
-        m.state[base + Cell.WARM_UNTIL] = 0
-        m.state[base + Cell.POSITION] = 0
-        m.state[base + Cell.READY] = ready
-        m.state[base + Cell.TOTAL] = total
-        m.state[base + Cell.SPAN] = span
-        m.state[base + Cell.TURN] = 0
-
-
-@inner_kernel
-def _end_cpus(m):
-    """The step ends when the last CPU is done; the first one goes on alone."""
-    latest = np.int64(0)
-    for cpu in range(m.state[Cell.CPUS]):
-        latest = max(latest, _of_cpu(m, cpu, Cell.NOW))
-    switch_to(m, np.int64(0))
-    # When the first one itself was done stands where it waits for others, until it does so again.
-    m.state[cpu_cell(np.int64(0))] = m.state[Cell.NOW]
-    m.state[Cell.NOW] = latest
-    m.state[Cell.CPUS] = 1
-    m.state[Cell.STARTED] = 0
 
 
 @inline_kernel
@@ -258,11 +187,11 @@ def _run_cpus(m, step):
     process = step["process"]
     count = min(step["pages_per_2mib"], step["page_count"])
     if m.state[Cell.STARTED] == 0:
-        _start_cpus(m, step)
+        start_cpus(m, step)
     while not m.state[Cell.EXHAUSTED]:
-        limit = _next_cpu(m)
+        limit = next_cpu(m)
         if limit < 0:
-            _end_cpus(m)
+            end_cpus(m)
             break
         cpu = m.state[Cell.CPU]
         begin = m.state[Cell.SPAN] * PAGES_PER_PMD
@@ -287,6 +216,7 @@ def fill(m):
     Where there is none to be had, or none is wanted, smaller folios fault in one by one.
     """
     for span in range(m.state[Cell.REGIONS]):
+        work_on(m, span)
         charge(m, Event.WRITE_PAGE, PAGES_PER_PMD)
         entry = np.int64(0)
         while entry < PAGES_PER_PMD:
@@ -300,7 +230,7 @@ def fill(m):
                         m.rows[pmd_value(m, span), entry] = word | DIRTY
                     entry += 1
                     continue
-            handle_fault(m, np.int64(0), np.int64(span), entry, np.int64(1))
+            _fault(m, np.int64(0), np.int64(span), entry, np.int64(1))
             if pmd_kind(m, span) == RegionState.PMD_MAPPED:
                 m.pmds[span]["flags"] = pmd_flags(m, span) | DIRTY
                 entry = np.int64(PAGES_PER_PMD)
@@ -311,6 +241,7 @@ def _act_on_chunk(m, step, span, first, end):
     """What a call does to its part of one range."""
     action = step["action"]
     process = step["process"]
+    work_on(m, pmd_number(m, process, span))
     if action == Action.PAGEOUT:
         pageout_chunk(m, process, span, first, end, np.int64(0))
     elif action == Action.COLD:
@@ -377,6 +308,7 @@ def _collapse(m, process, by_call):
         shift = shift_of(m, process)
         end = shift + m.state[Cell.REGIONS] * PAGES_PER_PMD
         if number >= shift and number + PAGES_PER_PMD <= end:
+            work_on(m, pmd_number(m, process, span))
             collapse_range(m, process, span, by_call)
     end_call(m)
 
@@ -417,6 +349,8 @@ def _act(m, step):
         memory_failure(m, step["first_page"])
     elif action == Action.ZSWAP_WRITEBACK:
         zswap_writeback(m, step["first_page"], step["first_page"] + step["page_count"])
+    elif action == Action.WAIT:
+        sleep(m, step["milliseconds"])
     end_requests(m)
 
 

@@ -4,7 +4,6 @@ import numpy as np
 
 from perfmodel.constants import (
     PAGES_PER_PMD,
-    PMD_ORDER,
     Backing,
     CacheClass,
     Counter,
@@ -17,7 +16,7 @@ from perfmodel.constants import (
     Zswap,
 )
 from perfmodel.kernels._jit import inline_kernel, inner_kernel
-from perfmodel.kernels.clock import charge, hold_cluster, hold_pmd, hold_table
+from perfmodel.kernels.clock import charge, fall_back, hold_cluster, hold_pmd, hold_table
 from perfmodel.kernels.folios import (
     add_mappings,
     folio_order,
@@ -28,12 +27,16 @@ from perfmodel.kernels.folios import (
     put_slots,
     try_free_cache,
 )
+from perfmodel.kernels.frames import (
+    FOR_FAULT,
+    own_frames,
+)
+from perfmodel.kernels.large_folios import OWN, find_large, keep_warm, new_thp, page_number
 from perfmodel.kernels.layout import (
     CARRIED,
     COUNTERS,
     DIRTY,
     EXCLUSIVE,
-    FALLBACKS,
     PROTECTION_MASK,
     PROTECTION_SHIFT,
     SLOT_COUNT,
@@ -73,21 +76,6 @@ from perfmodel.kernels.tables import (
     word_value,
 )
 
-# What a write fault makes of an entry.
-OWN = EXCLUSIVE | WRITABLE | SOFT_DIRTY
-
-
-@inline_kernel
-def _number(m, q, entry):
-    return (q % m.state[Cell.RANGES]) * PAGES_PER_PMD + entry
-
-
-@inline_kernel
-def _warm(m, q, first, size):
-    """The fault has brought these pages; their lines are still near."""
-    m.state[Cell.WARM_FROM] = _number(m, q, first)
-    m.state[Cell.WARM_UNTIL] = _number(m, q, first + size)
-
 
 @inline_kernel
 def _writable_by(m, q, entry, flags):
@@ -95,46 +83,6 @@ def _writable_by(m, q, entry, flags):
     if may_be_writable(flags) and page_protection(m, q, entry) == WRITABLE_PAGE:
         return np.int64(WRITABLE)
     return np.int64(0)
-
-
-@inner_kernel
-def _count_refused(m, statistic, order):
-    """A refused charge for a large folio; its statistic stands right behind that of any refusal."""
-    count_order(m, statistic, order)
-    count_order(m, statistic + 1, order)
-
-
-@inner_kernel
-def new_thp(m, process, q, deposit):
-    """A cleared THP for a whole range; `deposit` is 1 if its PTE table has yet to be put aside.
-
-    False if the memory cgroup refuses to be charged for it.
-    """
-    if not charge_memory(m, np.int64(PAGES_PER_PMD)):
-        m.counts[COUNTERS + Counter.THP_FAULT_FALLBACK] += 1
-        m.counts[COUNTERS + Counter.THP_FAULT_FALLBACK_CHARGE] += 1
-        _count_refused(m, np.int64(OrderCounter.ANON_FAULT_FALLBACK.value), np.int64(PMD_ORDER))
-        return False
-    page = _number(m, q, np.int64(0)) - shift_of(m, process)
-    folio = new_folio(m, np.int64(PMD_ORDER), page)
-    flags = np.int64(OWN)
-    if is_limited(m):
-        if deposit == 1 and m.parameters["lazy_page_table_deposit"] == 0:
-            charge_memory(m, np.int64(1))
-        admit(m, folio, np.int64(0))
-        make_leaf_young(m, q)
-    set_pmd(m, q, np.int64(RegionState.PMD_MAPPED.value), flags, folio)
-    add_mappings(m, folio, np.int64(1))
-    m.counts[COUNTERS + Counter.THP_FAULT_ALLOC] += 1
-    count_order(m, np.int64(OrderCounter.ANON_FAULT_ALLOC.value), np.int64(PMD_ORDER))
-    charge(m, Event.THP_ALLOCATION, 1)
-    charge(m, Event.CLEAR_PAGE, PAGES_PER_PMD)
-    charge(m, Event.MAP_PMD, 1)
-    if deposit == 1 and m.parameters["lazy_page_table_deposit"] == 0:
-        charge(m, Event.PAGE_TABLE_ALLOCATION, 1)
-    hold_pmd(m, q, np.int64(1))
-    _warm(m, q, np.int64(0), np.int64(PAGES_PER_PMD))
-    return True
 
 
 @inline_kernel
@@ -166,11 +114,11 @@ def swap_entry_fault(m, process, q, entry, write):
     found = classify(m, cluster)
     reason = np.int64(Fallback.SPLIT_CACHE.value)
     if found == CacheClass.EMPTY:
-        page = _number(m, q, np.int64(0)) - shift_of(m, process)
+        page = page_number(m, q, np.int64(0)) - shift_of(m, process)
         reason = try_huge_read(m, q, cluster, page)
         if reason == NO_FALLBACK:
             m.counts[COUNTERS + Counter.PGMAJFAULT] += 1
-            _warm(m, q, np.int64(0), np.int64(PAGES_PER_PMD))
+            keep_warm(m, q, np.int64(0), np.int64(PAGES_PER_PMD))
             map_huge(m, q, np.int64(0), np.int64(1), write)
     elif found == CacheClass.HUGE:
         reason = np.int64(NO_FALLBACK)
@@ -196,7 +144,7 @@ def leaf_write_fault(m, process, q, entry):
         m.pmds[q]["flags"] = flags | OWN
     else:
         split_mapping(m, q, np.int64(0))
-        m.counts[FALLBACKS + Fallback.WRITE_SHARED] += 1
+        fall_back(m, np.int64(Fallback.WRITE_SHARED.value))
         pte_write_fault(m, process, q, entry)
 
 
@@ -251,21 +199,20 @@ def map_ptes(m, q, first, size, folio, part, flags, may_write):
 def _read_directly(m, process, q, entry, slot):
     """Synchronous device, one user: the folio never sees the swap cache."""
     order = _swapin_order(m, process, q, entry, slot)
-    if order > 0 and not charge_memory(m, np.int64(1) << order):
-        _count_refused(m, np.int64(OrderCounter.SWPIN_FALLBACK.value), order)
-        order = np.int64(0)
+    order = find_large(m, order, np.int64(OrderCounter.SWPIN_FALLBACK.value))
     if order == 0:
         charge_memory(m, np.int64(1))
     size = np.int64(1) << order
     first = entry >> order << order
     slot -= entry - first
-    folio = new_folio(m, order, _number(m, q, first) - shift_of(m, process))
+    folio = new_folio(m, order, page_number(m, q, first) - shift_of(m, process))
+    own_frames(m, folio, FOR_FAULT)
     if is_limited(m):
         admit(m, folio, shadow_of(m, slot))
     flags = slot_word(m, slot) & (SLOT_ZERO | SLOT_ZSWAP)
     read_folio(m, order, flags, np.int64(1))
     hold_cluster(m, slot // PAGES_PER_PMD, size)
-    _warm(m, q, first, size)
+    keep_warm(m, q, first, size)
     carried = (m.rows[pmd_value(m, q), entry] & CARRIED) | EXCLUSIVE
     map_ptes(m, q, first, size, folio, np.int64(0), carried, np.int64(1))
     put_slots(m, slot, size)
@@ -304,7 +251,7 @@ def swap_in_pte(m, process, q, entry, write, by_fault):
             _read_directly(m, process, q, entry, slot)
             return
         folio = swap_in_with_readahead(m, process, q, entry, slot)
-        _warm(m, q, entry, np.int64(1))
+        keep_warm(m, q, entry, np.int64(1))
     size = np.int64(1)
     first = entry
     part = slot - folio_slot(m, folio)
@@ -326,7 +273,7 @@ def swap_in_pte(m, process, q, entry, write, by_fault):
 def _copy_page(m, process, q, entry):
     """Copy on write: a page of this process's own takes the shared one's place."""
     row = pmd_value(m, q)
-    page = _number(m, q, entry) - shift_of(m, process)
+    page = page_number(m, q, entry) - shift_of(m, process)
     before = word_folio(m.rows[row, entry])
     charge_memory(m, np.int64(1))
     word = m.rows[row, entry]
@@ -335,13 +282,14 @@ def _copy_page(m, process, q, entry):
         m.state[Cell.USAGE] -= 1
         return
     folio = new_folio(m, np.int64(0), page)
+    own_frames(m, folio, FOR_FAULT)
     if is_limited(m):
         admit(m, folio, np.int64(0))
     flags = np.int64(OWN)
     charge(m, Event.COPY_PAGE, 1)
     map_ptes(m, q, entry, np.int64(1), folio, np.int64(0), flags, np.int64(0))
     remove_mappings(m, word_folio(word), np.int64(1), np.int64(1))
-    _warm(m, q, entry, np.int64(1))
+    keep_warm(m, q, entry, np.int64(1))
 
 
 @inner_kernel
@@ -384,14 +332,13 @@ def _anon_order(m, process, q, entry):
 @inner_kernel
 def _anon_folio(m, process, q, entry, order):
     """Cleared memory for entries that held nothing, or the zero page."""
-    if order > 0 and not charge_memory(m, np.int64(1) << order):
-        _count_refused(m, np.int64(OrderCounter.ANON_FAULT_FALLBACK.value), order)
-        order = np.int64(0)
+    order = find_large(m, order, np.int64(OrderCounter.ANON_FAULT_FALLBACK.value))
     if order == 0:
         charge_memory(m, np.int64(1))
     size = np.int64(1) << order
     first = entry >> order << order
-    folio = new_folio(m, order, _number(m, q, first) - shift_of(m, process))
+    folio = new_folio(m, order, page_number(m, q, first) - shift_of(m, process))
+    own_frames(m, folio, FOR_FAULT)
     if is_limited(m):
         admit(m, folio, np.int64(0))
     count_order(m, np.int64(OrderCounter.ANON_FAULT_ALLOC.value), order)
@@ -399,7 +346,7 @@ def _anon_folio(m, process, q, entry, order):
     charge(m, Event.CLEAR_PAGE, size)
     flags = np.int64(OWN)
     map_ptes(m, q, first, size, folio, np.int64(0), flags, np.int64(0))
-    _warm(m, q, first, size)
+    keep_warm(m, q, first, size)
 
 
 @inline_kernel

@@ -5,6 +5,7 @@ import numpy as np
 from perfmodel.constants import PAGES_PER_PMD, PMD_ORDER, Event
 from perfmodel.kernels._jit import inline_kernel, inner_kernel
 from perfmodel.kernels.clock import charge, hold_cluster
+from perfmodel.kernels.frames import release_frames
 from perfmodel.kernels.layout import (
     FOLIO_DIRTY,
     SLOT_COUNT,
@@ -26,7 +27,10 @@ from perfmodel.kernels.slots import (
 
 @inline_kernel
 def new_folio(m, order, page):
-    """A folio for 2**order region pages from `page` on, neither mapped nor cached."""
+    """A folio for 2**order region pages from `page` on, neither mapped nor cached.
+
+    Its page frames come from `own_frames`, or from the folio that it is a part of.
+    """
     m.state[Cell.FOLIOS_LEFT] -= 1
     folio = m.state[Cell.FREE_FOLIO]
     if folio >= 0:
@@ -52,6 +56,7 @@ def new_folio(m, order, page):
 def drop_folio(m, folio):
     """A folio that is neither mapped nor cached dies."""
     m.state[Cell.FOLIOS_LEFT] += 1
+    release_frames(m, folio)
     if is_limited(m):
         bury(m, folio)
     f = m.folios[folio]

@@ -21,6 +21,7 @@ from perfmodel.constants import (
     PAGES_PER_PMD,
 )
 from perfmodel.kernels._jit import inline_kernel
+from perfmodel.kernels.buddy import Frames
 from perfmodel.kernels.device_layout import Device
 
 PMD = np.dtype(
@@ -148,6 +149,16 @@ class Cell(IntEnum):
     FLUSH_WANTED = 17
     ROWS_LEFT = 18  # in the pools
     FOLIOS_LEFT = 19
+    # khugepaged; docs/khugepaged.md.
+    KHUGEPAGED_WAKES = 20  # picoseconds, when its next pass begins or has begun; -1 before all
+    KHUGEPAGED_PASSING = 21  # whether it is in the middle of a pass
+    KHUGEPAGED_PROCESS = 22  # that it looks at next, -1 when it has been through all
+    KHUGEPAGED_SPAN = 23  # and the range in it
+    KHUGEPAGED_INSIDE = 24  # whether it holds that process's memory map
+    KHUGEPAGED_PROGRESS = 25  # pages of this pass
+    KHUGEPAGED_BEGINNINGS = 26  # how often this pass has begun with the first process
+    KHUGEPAGED_FAILURES = 27  # of its allocations in this pass
+    KHUGEPAGED_REFUSED = 28  # whether the last range that it looked at found no memory
     HEADS = 30  # of each list of clusters
     TAILS = 54
     CPUS = 78  # that run this step
@@ -206,6 +217,9 @@ READAHEAD_WINDOW = 4
 READAHEAD_HITS = 5
 TRACKED = 6  # its VMAs have lost VM_SOFTDIRTY: writes to clean entries fault
 MOST_PROCESSES = 8
+# Why a run is out of memory: its cgroup's limit, or no page frame is left.
+LIMIT_REACHED = 1
+NO_FRAMES = 2
 MOST_WINDOW = 32  # pages of readahead, 2**page_cluster
 CPU_BASE = Cell.PROCESS + PROCESS_CELLS * MOST_PROCESSES
 # Where a folio is: nowhere, on a list, or in a CPU's batch of those that go to the lists together.
@@ -251,6 +265,20 @@ LOCK_OWNERS = LOCK_ENDS + MOST_BOOKED
 LOCK_COLUMNS = LOCK_OWNERS + MOST_BOOKED
 
 
+# A row of `Memory.timeline`, and what stands in the first one instead.
+ROW_KIND = 0  # a `Happening`
+ROW_WHAT = 1
+ROW_CPU = 2
+ROW_BEGIN = 3  # picoseconds, as is the end
+ROW_END = 4
+ROW_COUNT = 5  # events, entries under the lock, pages of the request, the page of a fault
+ROW_RANGE = 6  # number of the PMD record at work
+TIMELINE_COLUMNS = 7
+NEXT_ROW = 0
+ONLY_RANGE = 1  # -1 for all
+RANGE_AT_WORK = 2
+
+
 @inline_kernel
 def cpu_cell(cpu):
     """First cell of a CPU that does not run now."""
@@ -270,6 +298,7 @@ class Memory(NamedTuple):
     links : LINK records, one for each folio
     shadows : int64, one for each slot: age x 2 + workingset + 1, or 0
     cluster_shadows : int64, one for each cluster, where all its slots are alike
+    frames : Frames, if memory is finite
     device : Device, if it works beside the CPUs and has a service model
     done : int64, picoseconds, one for each folio: when its read is complete, or minus its write
     written : int64, folios that have been written, for reclaim; a ring
@@ -281,6 +310,7 @@ class Memory(NamedTuple):
     trace : int64, shape (CPUs, accesses), pages of an access step, in each CPU's share
     tlb_arrays, tlb_paths : int64, tables of `translation_layout`
     tlb : int64, shape (CPUs, entries), entries of the TLBs, rows aligned to 64 bytes
+    timeline : int64, shape (1 + rows, TIMELINE_COLUMNS), what happened when; no rows, no timeline
     """
 
     parameters: np.void
@@ -291,6 +321,7 @@ class Memory(NamedTuple):
     links: np.ndarray
     shadows: np.ndarray
     cluster_shadows: np.ndarray
+    frames: Frames
     device: Device
     done: np.ndarray
     written: np.ndarray
@@ -302,3 +333,4 @@ class Memory(NamedTuple):
     tlb_arrays: np.ndarray
     tlb_paths: np.ndarray
     tlb: np.ndarray
+    timeline: np.ndarray

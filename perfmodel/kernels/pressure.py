@@ -19,6 +19,7 @@ from perfmodel.kernels.layout import (
     FOLIO_DIRTY,
     INACTIVE,
     KEPT,
+    LIMIT_REACHED,
     LINK_ACTIVE,
     LINK_REFERENCED,
     LINK_WORKINGSET,
@@ -367,7 +368,7 @@ def _charge(m, pages):
                 if pages > _COSTLY_PAGES:
                     return False
                 # The kernel kills the process now; the run ends here.
-                m.state[Cell.OUT_OF_MEMORY] = 1
+                m.state[Cell.OUT_OF_MEMORY] = LIMIT_REACHED
                 m.state[Cell.EXHAUSTED] = 1
             retries -= 1
     return True

@@ -12,6 +12,7 @@ from perfmodel.kernels.folios import (
     new_folio,
     set_flag,
 )
+from perfmodel.kernels.frames import FOR_FAULT, own_frames
 from perfmodel.kernels.layout import (
     COUNTERS,
     FOLIO_DIRTY,
@@ -59,6 +60,7 @@ def read_into_cache(m, slot, page, previous):
     flags = slot_word(m, slot) & (SLOT_ZERO | SLOT_ZSWAP)
     shadow = shadow_of(m, slot)
     folio = new_folio(m, np.int64(0), page)
+    own_frames(m, folio, FOR_FAULT)
     enter_cache(m, folio, slot)
     if is_limited(m):
         admit(m, folio, shadow)

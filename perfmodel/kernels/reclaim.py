@@ -13,7 +13,7 @@ from perfmodel.constants import (
     SwapEntryLevel,
 )
 from perfmodel.kernels._jit import inline_kernel, inner_kernel
-from perfmodel.kernels.clock import charge, hold_cluster, hold_pmd, hold_table
+from perfmodel.kernels.clock import charge, fall_back, hold_cluster, hold_pmd, hold_table
 from perfmodel.kernels.folios import (
     add_mappings,
     clear_flag,
@@ -28,12 +28,12 @@ from perfmodel.kernels.folios import (
     new_folio,
     set_flag,
 )
+from perfmodel.kernels.frames import forget_frames, hand_frame_over
 from perfmodel.kernels.layout import (
     CARRIED,
     COLLECTED,
     COUNTERS,
     DIRTY,
-    FALLBACKS,
     FOLIO_DIRTY,
     FOLIO_LAZYFREE,
     FOLIO_PARTIALLY_MAPPED,
@@ -141,6 +141,7 @@ def split_folio(m, folio):
     lazyfree = has_flag(m, folio, np.int64(FOLIO_LAZYFREE))
     for part in range(pages):
         piece = new_folio(m, np.int64(0), first + part)
+        hand_frame_over(m, folio, piece, part)
         if is_limited(m):
             replace(m, folio, piece, part == 0)
         if dirty:
@@ -156,6 +157,7 @@ def split_folio(m, folio):
             drop_folio(m, piece)
             m.state[COLLECTED + PIECES + part] = -1
     m.folios[folio]["cluster"] = -1
+    forget_frames(m, folio)
     drop_folio(m, folio)
 
 
@@ -335,7 +337,7 @@ def swap_out(m, folio):
         slot = allocate_slots(m, order)
         if slot < 0:
             if order == PMD_ORDER:
-                m.counts[FALLBACKS + allocation_failure(m)] += 1
+                fall_back(m, allocation_failure(m))
                 m.counts[COUNTERS + Counter.THP_SWPOUT_FALLBACK] += 1
             count_order(m, np.int64(OrderCounter.SWPOUT_FALLBACK.value), order)
             split_folio(m, folio)

@@ -7,9 +7,9 @@ is complete at once.
 
 import numpy as np
 
-from perfmodel.constants import PAGE_BYTES, Wait
+from perfmodel.constants import PAGE_BYTES, Happening, Wait
 from perfmodel.kernels._jit import inline_kernel, inner_kernel
-from perfmodel.kernels.clock import wait_until
+from perfmodel.kernels.clock import record_own, wait_until
 from perfmodel.kernels.device import submit
 from perfmodel.kernels.device_layout import Cell as DeviceCell
 from perfmodel.kernels.layout import (
@@ -61,6 +61,7 @@ def submit_pending(m):
     m.state[Cell.REQUESTS] += 1
     commands = d.state[DeviceCell.COMMANDS]
     end = submit(d, now, write, m.state[Cell.PENDING_PAGES] * PAGE_BYTES, count, draw)
+    record_own(m, Happening.REQUEST.value, write, now, end, m.state[Cell.PENDING_PAGES])
     commands = d.state[DeviceCell.COMMANDS] - commands
     work = commands * d.parameters["submit"]
     if write == 1:

@@ -78,16 +78,18 @@ def _close_gaps(last, owners, live, sums, used):
 
 
 @kernel
-def measure_reuse(pages, base, last, owners, live, sums, distances):
+def measure_reuse(pages, base, last, owners, live, sums, reached, distances):
     """How many other pages were used since the last use of each access's page; -1 at the first.
 
     Uses stand at positions, one behind the other. `last` holds every page's last position, or -1;
     `owners` the page of each position; `live` has a bit for each position that is a last use, and
     `sums` is a Fenwick tree over the counts of its words. Where the positions end, the gaps are
-    closed. Pages count from `base`. Allocates: no. Mutates: last, owners, live, sums, distances.
+    closed. Pages count from `base`. `reached`, zeros at first, holds the next position and how many
+    pages there are, so that another call goes on.
+    Allocates: no. Mutates: last, owners, live, sums, reached, distances.
     """
-    position = np.int64(0)
-    present = np.int64(0)
+    position = reached[0]
+    present = reached[1]
     one, low = np.uint64(1), np.uint64(POSITIONS_PER_WORD - 1)
     for index in range(pages.size):
         page = pages[index] - base
@@ -114,3 +116,5 @@ def measure_reuse(pages, base, last, owners, live, sums, distances):
         last[np.uint64(page)] = position
         owners[np.uint64(position)] = page
         position += 1
+    reached[0] = position
+    reached[1] = present

@@ -15,6 +15,13 @@ from perfmodel.constants import (
 from perfmodel.kernels._jit import inline_kernel
 from perfmodel.kernels.clock import charge, hold_cluster
 from perfmodel.kernels.folios import enter_cache, folio_order, new_folio
+from perfmodel.kernels.frames import (
+    FOR_FAULT,
+    fault_effort,
+    find_frames,
+    give_back_frames,
+    own_frames,
+)
 from perfmodel.kernels.layout import (
     CLUSTER_ZSWAP,
     SLOT_FOLIO_SHIFT,
@@ -98,17 +105,21 @@ def try_huge_read(m, q, cluster, page):
     if reason == NO_FALLBACK:
         no_page = m.parameters["order9_failure_threshold"]
         no_charge = m.parameters["charge_failure_threshold"]
-        if no_page > 0 and uniform_32(seed, step, q) < no_page:
+        if (no_page > 0 and uniform_32(seed, step, q) < no_page) or not find_frames(
+            m, np.int64(PMD_ORDER), fault_effort(m), FOR_FAULT
+        ):
             charge(m, Event.ORDER9_ALLOCATION_FAILURE, 1)
             reason = np.int64(Fallback.NO_ORDER9_PAGE.value)
         elif (
             no_charge > 0 and uniform_32(seed, step + _CHARGE_STREAM, q) < no_charge
         ) or not charge_memory(m, np.int64(PAGES_PER_PMD)):
+            give_back_frames(m, FOR_FAULT)
             charge(m, Event.ORDER9_ALLOCATION_FAILURE, 1)
             count_order(m, np.int64(OrderCounter.SWPIN_FALLBACK_CHARGE.value), np.int64(PMD_ORDER))
             reason = np.int64(Fallback.CHARGE_REFUSED.value)
         elif any_zswap:
             m.state[Cell.USAGE] -= PAGES_PER_PMD if is_limited(m) else 0
+            give_back_frames(m, FOR_FAULT)
             # Found out only when the folio is in the cache: paid for and thrown away.
             charge(m, Event.SWAPIN_FOLIO, 1)
             charge(m, Event.SWAPIN_LARGE_FOLIO, 1)
@@ -120,6 +131,7 @@ def try_huge_read(m, q, cluster, page):
         count_order(m, np.int64(OrderCounter.SWPIN_FALLBACK.value), np.int64(PMD_ORDER))
         return reason
     folio = new_folio(m, np.int64(PMD_ORDER), page)
+    own_frames(m, folio, FOR_FAULT)
     shadow = shadow_of(m, cluster * PAGES_PER_PMD)
     enter_cache(m, folio, cluster * PAGES_PER_PMD)
     if is_limited(m):

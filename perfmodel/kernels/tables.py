@@ -4,7 +4,7 @@ import numpy as np
 
 from perfmodel.constants import PAGES_PER_PMD, Counter, Event, PteKind, RegionState
 from perfmodel.kernels._jit import inline_kernel, inner_kernel
-from perfmodel.kernels.clock import charge, hold_pmd
+from perfmodel.kernels.clock import charge, fall_back, hold_pmd
 from perfmodel.kernels.folios import add_mappings
 from perfmodel.kernels.layout import (
     ALIVE,
@@ -12,7 +12,6 @@ from perfmodel.kernels.layout import (
     COUNTERS,
     DIRTY,
     EXCLUSIVE,
-    FALLBACKS,
     KIND_MASK,
     MIXED,
     PROCESS_CELLS,
@@ -199,7 +198,7 @@ def split_swap_entry(m, q, reason):
     m.pmds[q]["flags"] = 0
     m.counts[COUNTERS + Counter.THP_SPLIT_PMD] += 1
     charge(m, Event.SPLIT_PMD_SWAP_ENTRY, 1)
-    m.counts[FALLBACKS + reason] += 1
+    fall_back(m, reason)
     if m.parameters["lazy_page_table_deposit"] == 1:
         charge(m, Event.PAGE_TABLE_ALLOCATION, 1)
         force_charge_table(m)

@@ -96,3 +96,21 @@ def access_pages_to_write(words, pages):
         page = pages[turn]
         line = page * CACHE_LINES_PER_PAGE + page % CACHE_LINES_PER_PAGE
         words[line * _WORDS_PER_LINE] = page % PAGES_PER_PMD + 1
+
+
+@kernel
+def replay_accesses(words, accesses):
+    """Make accesses, each of them 2 x page + (1 for a write), where `access_pages` reads.
+
+    What is read is waited for, as there. Allocates: no. Mutates: words.
+    """
+    word = 0
+    for turn in range(accesses.shape[0]):
+        page = accesses[turn] >> 1
+        line = page * CACHE_LINES_PER_PAGE + page % CACHE_LINES_PER_PAGE
+        place = line * _WORDS_PER_LINE + (word >> 63)
+        if accesses[turn] & 1:
+            words[place] = page % PAGES_PER_PMD + 1
+        else:
+            word = words[place]
+    return word

@@ -19,6 +19,7 @@ from perfmodel.constants import PAGE_BYTES, PMD_BYTES
 from perfmodel.kernels.touch import (
     access_pages,
     access_pages_to_write,
+    replay_accesses,
     touch_pages,
     write_pages,
     write_regions,
@@ -27,7 +28,7 @@ from perfmodel.measure import linux, observe
 from perfmodel.measure.linux import LinuxCallError
 from perfmodel.measure.region import MappedRegion
 from perfmodel.measure.userfault import Userfault
-from perfmodel.specs.step import Step, StepAction, Workload
+from perfmodel.specs.step import KeyValueMix, Step, StepAction, Workload
 from perfmodel.traces.generator import trace_of
 
 _MOST_TRIES = 10_000
@@ -63,10 +64,7 @@ def prepare(
         words = region.words
         return lambda: touch(words, region.count, pages), _nothing
     if action == "access":
-        trace = trace_of(_step(step), region.size // PAGE_BYTES).all_pages()
-        access = access_pages_to_write if step["write"] else access_pages
-        words = region.words
-        return lambda: access(words, trace), _nothing
+        return _access(region, _step(step)), _nothing
     if action == "collapse":
         return lambda: _collapse(*parts[0]), _nothing
     if action in ADVICE:
@@ -85,12 +83,19 @@ def prepare(
 def _step(step: dict[str, Any]) -> Step:
     """The access step that a request describes."""
     access = step["access"]
-    return Step(
-        name=step["name"],
-        action=StepAction.ACCESS,
-        write=step["write"],
-        **access | {"workload": Workload(access["workload"])},
-    )
+    named = {"workload": Workload(access["workload"]), "mix": KeyValueMix(access["mix"])}
+    return Step(name=step["name"], action=StepAction.ACCESS, write=step["write"], **access | named)
+
+
+def _access(region: MappedRegion, step: Step) -> Timed:
+    """Accesses to single pages, all of which are known before the first one."""
+    trace, words = trace_of(step, region.size // PAGE_BYTES), region.words
+    if step.workload.both_reads_and_writes:
+        accesses = trace.all_words()
+        return lambda: replay_accesses(words, accesses)
+    pages = trace.all_pages()
+    access = access_pages_to_write if step.may_write else access_pages
+    return lambda: access(words, pages)
 
 
 def _each(call: Callable[..., None], parts: list[tuple[int, int]], *more: int) -> None:

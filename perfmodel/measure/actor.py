@@ -65,8 +65,11 @@ class Actor:
             reply["counters"][name] = after[index] - faults[index]
         return reply | {"observed": finish()}
 
-    def perform_on_system(self, action: str) -> Reply:
+    def perform_on_system(self, step: dict[str, Any]) -> Reply:
         """Do a step that no process asks for."""
+        action = step["action"]
+        if action == "wait":
+            return self.count(lambda: self._pressure.wait(step["milliseconds"]))
         if action == "reclaim":
             return self.count(lambda: self._pressure.reclaim(self._resident_pages))
         if action == "khugepaged":

@@ -82,6 +82,27 @@ def _compile() -> None:
     reference_loop(1)
 
 
+def time_loads(pages: int, page_size: PageSize, rounds: int, seed: int = 1) -> float:
+    """Seconds for following one random cycle through so many pages, so many times.
+
+    Raises
+    ------
+    CapabilityError
+        If the kernel gives no pages of that size.
+    """
+    size = -(-pages * PAGE_BYTES // PMD_BYTES) * PMD_BYTES
+    huge = page_size is PageSize.SIZE_2M
+    advice = linux.MADV_HUGEPAGE if huge else linux.MADV_NOHUGEPAGE
+    _compile()
+    with _mapped(size, [(0, size, advice)]) as (address, words):
+        if _huge_bytes(address, size) != (size if huge else 0):
+            raise CapabilityError(f"the memory is not mapped by pages of {page_size}")
+        timed = _Timed(rounds * pages)
+        _time_round(words, pages, timed, 0.0, seed)
+        del words
+    return timed.times[0] / 1e9
+
+
 def measure_chase(
     pages: tuple[int, ...] = DEFAULT_PAGES,
     *,

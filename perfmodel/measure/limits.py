@@ -42,6 +42,16 @@ def refusals(scenario: Scenario) -> list[str]:
         for name in ("order9_failure", "charge_failure")
         if getattr(settings, name)
     ]
+    if scenario.memory is not None:
+        found.append(
+            f"memory of {scenario.name!r}: only the model's memory can be short; simulate it"
+        )
+    actions = {step.action for step in scenario.steps}
+    if settings.khugepaged and {StepAction.WAIT, StepAction.KHUGEPAGED} <= actions:
+        found.append(
+            f"settings.khugepaged of {scenario.name!r}: khugepaged has either a pace of its "
+            "own on a live kernel, or passes by a step; simulate it"
+        )
     if settings.zswap is not Zswap.NEVER and not zswap_allowed():
         found.append(
             f"settings.zswap of {scenario.name!r} is {settings.zswap.value!r}: once zswap has been "

@@ -11,7 +11,6 @@ from typing import Any
 
 import attrs
 
-from perfmodel.constants import PRESSURE_COUNTER_NAMES
 from perfmodel.errors import CapabilityError
 from perfmodel.host import available_memory_bytes
 from perfmodel.measure.cgroup import MemoryCgroup, limited_beside, make
@@ -41,6 +40,10 @@ class Pressure:
     limited : MemoryCgroup, optional
         The one that the region's memory is charged to, if it has a limit. The worker is in it only
         while it runs what is timed, so that nothing of its own is charged there.
+    hidden : frozenset of str
+        Counters that are not reported.
+    scan_sleep : int
+        Milliseconds between khugepaged's passes once it has been set going, 0 for never.
     """
 
     system: System
@@ -48,6 +51,8 @@ class Pressure:
     block: str
     cgroup: MemoryCgroup | None
     limited: MemoryCgroup | None = None
+    hidden: frozenset[str] = frozenset()
+    scan_sleep: int = 0
 
     @contextmanager
     def charging(self) -> Iterator[None]:
@@ -65,11 +70,12 @@ class Pressure:
         """What the kernel has counted until now, but for what is a process's own."""
         if self.limited is None:
             found = self.system.counters()
-            return {name: found[name] for name in found if name not in PRESSURE_COUNTER_NAMES}
-        # Statistics are added up per CPU and cgroup; reclaim goes by what was added up last.
-        self.limited.add_up()
-        self.system.add_up_vmstat()
-        return self.system.counters()
+        else:
+            # Statistics are added up per CPU and cgroup; reclaim goes by what was added up last.
+            self.limited.add_up()
+            self.system.add_up_vmstat()
+            found = self.system.counters()
+        return {name: found[name] for name in found if name not in self.hidden}
 
     def settle(self) -> None:
         """Wait until what has been swapped out or in is written or read."""
@@ -140,6 +146,16 @@ class Pressure:
             elapsed += last - start
         return elapsed
 
+    def wait(self, milliseconds: int) -> int:
+        """Sleep; nanoseconds. The first time khugepaged is set going, at its scenario's pace."""
+        file = self.system.thp / "khugepaged" / "scan_sleep_millisecs"
+        start = time.perf_counter_ns()
+        if self.scan_sleep and int(file.read_text()) != self.scan_sleep:
+            # That wakes it, too.
+            write_setting(file, str(self.scan_sleep))
+        time.sleep(milliseconds / 1000)
+        return time.perf_counter_ns() - start
+
     @staticmethod
     def _full_scans(folder: Path) -> int:
         return int((folder / "full_scans").read_text())
@@ -158,4 +174,6 @@ def from_request(request: dict[str, Any], system: System) -> Pressure:
         block=request["block"],
         cgroup=MemoryCgroup(Path(cgroup)) if cgroup else None,
         limited=limited,
+        hidden=frozenset(request["hidden"]),
+        scan_sleep=request["scan_sleep"],
     )

@@ -132,10 +132,19 @@ def summarise(
             repetitions=len(raw),
             warm_ups=WARM_UPS,
             location=f"{LOCATION_QUANTILE:.0%} quantile",
-            reference_ns=[repetition["reference_ns"] for repetition in raw],
             steal_ticks=[repetition["steal_ticks"] for repetition in raw],
         ),
+        reference_ns={
+            name: tuple((float(before), float(after)) for before, after in pairs)
+            for name, pairs in _references(raw).items()
+        },
     )
+
+
+def _references(raw: list[Repetition]) -> dict[str, list[list[int]]]:
+    """The pairs of each reference loop over the repetitions."""
+    names = raw[0]["reference_ns"]
+    return {name: [repetition["reference_ns"][name] for repetition in raw] for name in names}
 
 
 def _most_common(readings: list[dict[str, int]], unstable: list[str]) -> dict[str, int]:

@@ -12,6 +12,7 @@ from typing import Any, Self
 
 import attrs
 
+from perfmodel.abi import hidden_counters
 from perfmodel.errors import CapabilityError
 from perfmodel.measure import cgroup
 from perfmodel.measure.capabilities import require
@@ -21,10 +22,12 @@ from perfmodel.measure.limits import needs_cgroup
 from perfmodel.measure.settings import KernelSettings
 from perfmodel.measure.swapdevice import LiveSwapDevice
 from perfmodel.measure.system import System, write_setting
+from perfmodel.specs.catalog import find_trace
 from perfmodel.specs.device import SwapDevice
 from perfmodel.specs.policy import SHMEM_ENTRY
 from perfmodel.specs.scenario import Backing, Scenario
 from perfmodel.specs.step import Step, StepAction
+from perfmodel.traces.generator import accesses_of
 
 # One repetition moves at most the region a few times; a machine that needs longer is not well.
 _SECONDS_PER_REPETITION = 60
@@ -143,13 +146,14 @@ class LiveSession:
         assert self._worker is not None, "use the session as a context"
         size = scenario.region.size_bytes
         accesses = sum(
-            step.number_of_accesses(scenario.region.pages)
+            accesses_of(step, scenario.region.pages)
             for step in scenario.steps
             if step.action is StepAction.ACCESS
         )
         round_trips = len(scenario.steps) + accesses / scenario.region.pages
         rounds = max(1, round_trips / _STEPS_PER_ROUND_TRIP)
-        seconds = _SECONDS_PER_REPETITION + _SECONDS_PER_GIB * size / (1 << 30) * rounds
+        seconds = sum(s.milliseconds for s in scenario.steps if s.action is StepAction.WAIT) / 1000
+        seconds += _SECONDS_PER_REPETITION + _SECONDS_PER_GIB * size / (1 << 30) * rounds
         for _ in range(_TRIES):
             self._refresh(scenario, entry)
             reply = self._worker.ask(self._request(scenario, entry), seconds)
@@ -202,7 +206,15 @@ class LiveSession:
             "device": str(self._swap.path),
             "block": self._swap.block,
             "cgroup": str(self._cgroup) if self._cgroup else "",
+            "hidden": sorted(hidden_counters(scenario)),
+            "scan_sleep": _scan_sleep(scenario),
         }
+
+
+def _scan_sleep(scenario: Scenario) -> int:
+    """Milliseconds between khugepaged's passes, 0 to let it pause."""
+    khugepaged = scenario.settings.khugepaged
+    return 0 if khugepaged is None else khugepaged.scan_sleep_millisecs
 
 
 def _requested_steps(steps: tuple[Step, ...]) -> list[dict[str, Any]]:
@@ -224,17 +236,26 @@ def _requested_steps(steps: tuple[Step, ...]) -> list[dict[str, Any]]:
                 "write": step.write,
                 "writable": step.writable,
                 "shift_pages": step.shift_pages,
+                "milliseconds": step.milliseconds,
                 "access": _requested_access(step),
             }
         )
     return requested
 
 
+_OF_AN_ACCESS = (
+    *("accesses", "rounds", "exponent", "scattered", "seed"),
+    *("stride", "window", "phase_accesses"),
+)
+
+
 def _requested_access(step: Step) -> dict[str, Any]:
-    names = ("accesses", "rounds", "exponent", "scattered", "seed")
     if step.action is not StepAction.ACCESS:
         return {}
-    return {"workload": step.workload.value} | {name: getattr(step, name) for name in names}
+    named = {"workload": step.workload.value, "mix": step.mix.value, "trace": ""}
+    if step.trace:
+        named["trace"] = str(find_trace(step.trace).absolute())
+    return named | {name: getattr(step, name) for name in _OF_AN_ACCESS}
 
 
 def _has_thps(scenario: Scenario, reply: Repetition) -> bool:

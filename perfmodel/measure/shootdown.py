@@ -192,6 +192,41 @@ def _compile(responder: _Responder) -> None:
     reference_loop(1)
 
 
+def time_changes(change: Change, pages: int, remote: Remote, repetitions: int) -> float:
+    """Seconds for so many times 25 changes of a kind beside one state of the other CPU.
+
+    Raises
+    ------
+    CapabilityError
+        If this process may not use two CPUs, or there is no such change here.
+    """
+    own, other = _two_cpus()
+    responder = _Responder()
+    _compile(responder)
+    found = _Found()
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {own})
+    try:
+        with _arms([]) as arms:
+            chosen = [arm for arm in arms if (arm.change, arm.pages) == (change, pages)]
+            if not chosen:
+                raise CapabilityError(f"{change} of {pages} pages is not measured here")
+            for _ in range(repetitions):
+                _time_round(chosen[0], found, responder, other, remote, 0.0)
+    finally:
+        os.sched_setaffinity(0, allowed)
+    return sum(found.times) / 1e9
+
+
+def _two_cpus() -> list[int]:
+    allowed = sorted(os.sched_getaffinity(0))
+    if len(allowed) < 2:
+        raise CapabilityError(
+            "a shootdown takes two CPUs and this process may use one; give it another (taskset)"
+        )
+    return allowed[:2]
+
+
 def measure_shootdown(
     *,
     seconds: float = DEFAULT_SECONDS,
@@ -213,12 +248,8 @@ def measure_shootdown(
     CapabilityError
         If this process may not use two CPUs, or the kernel refuses.
     """
-    allowed = sorted(os.sched_getaffinity(0))
-    if len(allowed) < 2:
-        raise CapabilityError(
-            "a shootdown takes two CPUs and this process may use one; give it another (taskset)"
-        )
-    own, other = allowed[:2]
+    own, other = _two_cpus()
+    allowed = os.sched_getaffinity(0)
     responder = _Responder()
     _compile(responder)
     started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

@@ -12,7 +12,6 @@ import json
 import os
 import signal
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from perfmodel.errors import CapabilityError
 from perfmodel.kernels.touch import (
     access_pages,
     access_pages_to_write,
-    reference_loop,
+    replay_accesses,
     touch_pages,
     write_pages,
     write_regions,
@@ -33,16 +32,16 @@ from perfmodel.measure.actor import Actor
 from perfmodel.measure.content import make_content
 from perfmodel.measure.pressure import Pressure, from_request
 from perfmodel.measure.processes import Processes
+from perfmodel.measure.reference import References
 from perfmodel.measure.region import MappedRegion
 from perfmodel.measure.system import System
 from perfmodel.specs.step import Step, StepAction, Workload
 from perfmodel.traces.generator import trace_of
 
-_REFERENCE_TURNS = 500_000
 _SYSTEM = System()
 
 
-def run_repetition(request: dict[str, Any]) -> dict[str, Any]:
+def run_repetition(request: dict[str, Any], references: References) -> dict[str, Any]:
     """Map a region, run the steps, unmap it.
 
     Parameters
@@ -50,19 +49,18 @@ def run_repetition(request: dict[str, Any]) -> dict[str, Any]:
     request : dict
         ``size_bytes``, ``content``, ``memfd``, ``huge``, ``steps`` as `session.request` lists them,
         and what `pressure.from_request` needs.
+    references : References
 
     Returns
     -------
     dict
         Per step the elapsed nanoseconds, the counters' changes and what was observed; the mapping
-        at the end; bytes mapped by PMDs after the first step; time of the reference loop; stolen
-        ticks.
+        at the end; bytes mapped by PMDs after the first step; by name the times of the reference
+        loops right before and right after; stolen ticks.
     """
     content = make_content(request["content"])
     steal = _SYSTEM.steal_ticks()
-    start = time.perf_counter_ns()
-    reference_loop(_REFERENCE_TURNS)
-    reference = time.perf_counter_ns() - start
+    before = references.run()
     pressure = from_request(request, _SYSTEM)
     region = MappedRegion(request["size_bytes"], memfd=request["memfd"], huge=request["huge"])
     steps = []
@@ -83,11 +81,12 @@ def run_repetition(request: dict[str, Any]) -> dict[str, Any]:
         region.unmap()
         if pressure.limited is not None:
             pressure.limited.remove()
+    after = references.run()
     return {
         "steps": steps,
         "mapping": mapping,
         "thp_bytes": thp_bytes,
-        "reference_ns": reference,
+        "reference_ns": {name: [before[name], after[name]] for name in before},
         "steal_ticks": _SYSTEM.steal_ticks() - steal,
     }
 
@@ -95,14 +94,14 @@ def run_repetition(request: dict[str, Any]) -> dict[str, Any]:
 def _perform(actor: Actor, processes: Processes, step: dict[str, Any]) -> dict[str, Any]:
     try:
         if step["of_the_system"]:
-            return actor.perform_on_system(step["action"])
+            return actor.perform_on_system(step)
         return processes.perform(step)
     except OSError as error:
         raise CapabilityError(f"the kernel refused step {step['name']!r}: {error}") from None
 
 
-def _settle() -> None:
-    """Be pinned, mortal, and compiled before the first timing."""
+def _settle() -> References:
+    """Be pinned, mortal, and compiled before the first timing; the reference loops."""
     linux.die_with_parent()
     # The kernel reaps children that a scenario ends.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
@@ -113,12 +112,13 @@ def _settle() -> None:
     pages = np.arange(PAGES_PER_PMD, dtype=np.int64)
     write_pages(words, 1, pages)
     touch_pages(words, 1, pages)
-    reference_loop(1)
+    references = References()
     _rehearse()
     # A collection in the middle of a step would write to memory that was shared by a fork.
     gc.collect()
     gc.freeze()
     gc.disable()
+    return references
 
 
 def _rehearse() -> None:
@@ -129,7 +129,8 @@ def _rehearse() -> None:
     actor = Actor(region, make_content("zero"), pressure)
     trace = Step("access", StepAction.ACCESS, workload=Workload.ZIPF)
     access_pages(region.words, trace_of(trace, PAGES_PER_PMD).all_pages())
-    access_pages_to_write(region.words, np.zeros(1, dtype=np.int64))
+    for access in (access_pages_to_write, replay_accesses):
+        access(region.words, np.zeros(1, dtype=np.int64))
     step = {"first_page": 0, "page_count": 8, "pages": [0], "write": True, "writable": True}
     for action in ("touch", "protect", "mincore", "pagemap", "smaps"):
         actor.perform(step | {"action": action})
@@ -138,10 +139,10 @@ def _rehearse() -> None:
 
 def main() -> None:
     """Answer requests until standard input ends."""
-    _settle()
+    references = _settle()
     for line in sys.stdin:
         try:
-            reply = run_repetition(json.loads(line))
+            reply = run_repetition(json.loads(line), references)
         except CapabilityError as error:
             reply = {"error": str(error)}
         except OSError as error:

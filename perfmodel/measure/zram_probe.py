@@ -21,14 +21,10 @@ import numpy as np
 import numpy.typing as npt
 
 from perfmodel.constants import PAGE_BYTES, PMD_BYTES
-from perfmodel.errors import CapabilityError
 from perfmodel.host import facts
-from perfmodel.measure.capabilities import capabilities, missing_for
+from perfmodel.measure.blockdevice import BlockDevice
 from perfmodel.measure.content import make_content
-from perfmodel.measure.journal import Journal
-from perfmodel.measure.session import put_back_left_over
-from perfmodel.measure.swapdevice import LiveSwapDevice
-from perfmodel.measure.system import System, write_setting
+from perfmodel.measure.system import write_setting
 from perfmodel.results.zram import AgingStep, ContentTiming, ObservedClass, ZramMeasurement
 from perfmodel.specs.catalog import load_device
 from perfmodel.specs.device import SwapDevice
@@ -69,36 +65,15 @@ class ZramProbe:
     def __init__(
         self, device: SwapDevice, pages: int, *, report: Callable[[str], None] = lambda _: None
     ) -> None:
-        self._system = System()
-        self._journal = Journal(self._system)
-        self._device = device
-        self._clusters = -(-pages * PAGE_BYTES // PMD_BYTES)
-        self._report = report
-        self._descriptor = -1
+        self._block = BlockDevice(device, -(-pages * PAGE_BYTES // PMD_BYTES), report=report)
         self._buffer = mmap.mmap(-1, PMD_BYTES)
         self.pages = pages
         self.page = np.frombuffer(self._buffer, dtype=np.uint8)
 
     def __enter__(self) -> Self:
-        put_back_left_over(self._journal, self._report)
-        missing = missing_for("pte", capabilities(self._system), self._device.kind)
-        if missing:
-            raise CapabilityError(dict.fromkeys(missing))
-        self._journal.acquire()
-        try:
-            live = LiveSwapDevice(
-                self._system,
-                self._journal,
-                self._device,
-                self._clusters,
-                self._clusters * PMD_BYTES,
-            )
-            live.make()
-            self._folder = self._system.path(f"/sys/block/{live.path.name}")
-            self._descriptor = os.open(live.path, os.O_RDWR | os.O_DIRECT | os.O_CLOEXEC)
-        except BaseException:
-            self._tear_down()
-            raise
+        self._block.__enter__()
+        self._folder = self._block.folder
+        self._descriptor = self._block.descriptor
         return self
 
     def __exit__(
@@ -107,16 +82,7 @@ class ZramProbe:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._tear_down()
-
-    def _tear_down(self) -> None:
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
-        try:
-            self._journal.restore()
-        finally:
-            self._journal.release()
+        self._block.__exit__(kind, error, trace)
 
     def statistics(self) -> MmStat:
         """What zram says of its memory."""
@@ -291,6 +257,35 @@ _TIMED_PAGES = (64 << 20) // PAGE_BYTES
 _REQUEST_PAGES = 256
 
 
+def measure_codec(
+    algorithm: str,
+    *,
+    seconds: float,
+    report: Callable[[str], None] = lambda _: None,
+) -> ZramMeasurement:
+    """Time the contents alone, as often as the time allows.
+
+    Parameters
+    ----------
+    algorithm : str
+        As /sys/block/zram0/comp_algorithm names it.
+    seconds : float
+        About how long it may take.
+    report : callable
+        Gets a line for each thing worth telling.
+    """
+    return _measure(algorithm, report, lambda probe: _time_for(probe, seconds))
+
+
+def _time_for(probe: ZramProbe, seconds: float) -> _Parts:
+    contents = _contents()
+    start = time.perf_counter()
+    time_contents(probe, contents, 1)
+    turns = (time.perf_counter() - start) / (1 + _WARM_UPS)
+    timings = time_contents(probe, contents, max(3, int(seconds / turns) - 2 * _WARM_UPS))
+    return tuple(timings), (), ()
+
+
 def measure_zram(
     algorithm: str,
     *,
@@ -311,24 +306,47 @@ def measure_zram(
     report : callable
         Gets a line for each thing worth telling.
     """
-    device = attrs.evolve(load_device("zram-lz4"), name=f"zram-{algorithm}", algorithm=algorithm)
-    contents = {
+    return _measure(
+        algorithm,
+        report,
+        lambda probe: (
+            tuple(time_contents(probe, _contents(), repetitions)),
+            observe_classes(probe),
+            age(probe, slots=600, batch=350, seed=seed),
+        ),
+    )
+
+
+_Parts = tuple[tuple[ContentTiming, ...], tuple[ObservedClass, ...], tuple[AgingStep, ...]]
+
+
+def _contents() -> dict[str, npt.NDArray[np.uint8]]:
+    """The pages of one request, by content."""
+    return {
         content.value: make_content(content).view(np.uint8).reshape(-1, PAGE_BYTES)[:_REQUEST_PAGES]
         for content in _CONTENTS
     }
+
+
+def _measure(
+    algorithm: str, report: Callable[[str], None], look: Callable[[ZramProbe], _Parts]
+) -> ZramMeasurement:
+    """Have a probe looked at, pinned to one CPU."""
+    device = attrs.evolve(load_device("zram-lz4"), name=f"zram-{algorithm}", algorithm=algorithm)
     cpus = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {max(cpus)})
     try:
         with ZramProbe(device, _TIMED_PAGES, report=report) as probe:
             started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+            timings, classes, aging = look(probe)
             return ZramMeasurement(
                 host=facts(),
                 started=started,
                 algorithm=algorithm,
                 pages=_TIMED_PAGES,
-                timings=tuple(time_contents(probe, contents, repetitions)),
-                classes=observe_classes(probe),
-                aging=age(probe, slots=600, batch=350, seed=seed),
+                timings=timings,
+                classes=classes,
+                aging=aging,
             )
     finally:
         os.sched_setaffinity(0, cpus)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import zlib
+
+import attrs
 import numpy as np
 import numpy.typing as npt
 
@@ -16,6 +19,68 @@ def price_name(event: Event, device: SwapDevice) -> str:
     """Full name of an event's price, as a fit's parameter list has it."""
     name = PRICES[event][0]
     return name.replace("device.", f"devices.{device.name}.", 1)
+
+
+# Events that came later are drawn apart.
+_DRAWN_FIRST = Event.SCAN_FOLIO + 1
+
+
+@attrs.frozen(eq=False)
+class Draws:
+    """What is drawn, in nanoseconds, best values first.
+
+    Parameters
+    ----------
+    events : float array, shape (draws + 1, N_EVENTS)
+        Prices, without what separate runs have in common.
+    delays : float array, shape (draws + 1, delays)
+    common : float array, shape (draws + 1,)
+        What separate runs have in common: a factor for all prices of events.
+    """
+
+    events: npt.NDArray[np.float64]
+    delays: npt.NDArray[np.float64]
+    common: npt.NDArray[np.float64]
+
+
+def draw(
+    machine: Machine,
+    device: SwapDevice,
+    draws: int,
+    seed: int,
+    content: PageContent = PageContent.HALF_RANDOM,
+) -> Draws:
+    """Draws of all prices and delays, as `draw_prices` puts them together."""
+    quantities = event_quantities(machine, device, content)
+    best = np.array([quantity.value for quantity in quantities])
+    spread = np.array([quantity.spread for quantity in quantities])
+    generator = np.random.Generator(np.random.Philox(seed))
+    standard = generator.standard_normal((draws, _DRAWN_FIRST))
+    drift = generator.standard_normal((draws, 1))
+    # From a stream of their own, so that the others' draws stay what they were without them.
+    later = np.random.Generator(np.random.Philox(seed).jumped(2))
+    standard = np.hstack([standard, later.standard_normal((draws, N_EVENTS - _DRAWN_FIRST))])
+    common = np.ones(draws + 1)
+    if machine.fit is not None:
+        names = [price_name(event, device) for event in Event]
+        # Column order of the fit's parameters; those of other devices take no part.
+        rows = [index for index, name in enumerate(machine.fit.parameters) if name in names]
+        columns = [names.index(machine.fit.parameters[index]) for index in rows]
+        size = len(machine.fit.parameters)
+        correlation = np.array(machine.fit.correlation).reshape(size, size)
+        values, vectors = np.linalg.eigh(correlation[np.ix_(rows, rows)])
+        root = vectors * np.sqrt(np.clip(values, 0.0, None))
+        standard[:, columns] = standard[:, columns] @ root.T
+        common[1:] = np.clip(1.0 + machine.fit.run_to_run.value * drift[:, 0], 0.1, None)
+    drawn = np.clip(best + spread * standard, 0.0, None)
+    delays = delay_quantities(machine)
+    best_delays = np.array([quantity.value for quantity in delays])
+    # From a stream of their own, so that the events' draws do not depend on how many there are.
+    generator = np.random.Generator(np.random.Philox(seed).jumped())
+    standard = generator.standard_normal((draws, len(delays)))
+    spreads = np.array([quantity.spread for quantity in delays])
+    drawn_delays = np.clip(best_delays + spreads * standard, 0.0, None)
+    return Draws(np.vstack([best, drawn]), np.vstack([best_delays, drawn_delays]), common)
 
 
 def draw_prices(
@@ -45,47 +110,40 @@ def draw_prices(
     -------
     int64 array, shape (draws + 1, N_PRICES), picoseconds
     """
-    quantities = event_quantities(machine, device, content)
-    best = np.array([quantity.value for quantity in quantities])
-    spread = np.array([quantity.spread for quantity in quantities])
-    standard, common = _standard_draws(machine, device, draws, seed)
-    drawn = np.clip(best + spread * standard, 0.0, None) * common
-    delays = delay_quantities(machine)
-    best_delays = np.array([quantity.value for quantity in delays])
-    # From a stream of their own, so that the events' draws do not depend on how many there are.
-    generator = np.random.Generator(np.random.Philox(seed).jumped())
-    standard = generator.standard_normal((draws, len(delays)))
-    spreads = np.array([quantity.spread for quantity in delays])
-    drawn_delays = np.clip(best_delays + spreads * standard, 0.0, None)
-    return picoseconds(
-        np.vstack([np.hstack([best, best_delays]), np.hstack([drawn, drawn_delays])])
-    )
+    drawn = draw(machine, device, draws, seed, content)
+    return picoseconds(np.hstack([drawn.events * drawn.common[:, None], drawn.delays]))
 
 
-def _standard_draws(
-    machine: Machine, device: SwapDevice, draws: int, seed: int
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Standard normal draws of all events' prices, and what all prices of a draw have in common."""
-    generator = np.random.Generator(np.random.Philox(seed))
-    standard = generator.standard_normal((draws, N_EVENTS))
-    common = generator.standard_normal((draws, 1))
-    if machine.fit is None:
-        return standard, np.ones((draws, 1))
-    names = [price_name(event, device) for event in Event]
-    # Column order of the fit's parameters; those of other devices take no part.
-    rows = [index for index, name in enumerate(machine.fit.parameters) if name in names]
-    columns = [names.index(machine.fit.parameters[index]) for index in rows]
-    size = len(machine.fit.parameters)
-    correlation = np.array(machine.fit.correlation).reshape(size, size)
-    values, vectors = np.linalg.eigh(correlation[np.ix_(rows, rows)])
-    root = vectors * np.sqrt(np.clip(values, 0.0, None))
-    standard[:, columns] = standard[:, columns] @ root.T
-    return standard, np.clip(1.0 + machine.fit.run_to_run.value * common, 0.1, None)
+def draw_model_errors(
+    machine: Machine, events: npt.NDArray[np.int64], draws: int, seed: int
+) -> npt.NDArray[np.float64]:
+    """Factors on a step's time for what a sum of constant prices misses of it.
+
+    Only a fit says how much that is. Steps with the same events miss the same, in whatever arm.
+
+    Parameters
+    ----------
+    machine : Machine
+    events : int64 array, shape (N_EVENTS,)
+        Events of the step.
+    draws, seed : int
+
+    Returns
+    -------
+    float array, shape (draws + 1,)
+        The first is 1.
+    """
+    factors = np.ones(draws + 1)
+    if machine.fit is not None and machine.fit.model_error.value > 0:
+        stream = zlib.crc32(np.ascontiguousarray(events, dtype="<i8").tobytes())
+        generator = np.random.Generator(np.random.Philox([seed, stream]))
+        error = machine.fit.model_error.value * generator.standard_normal(draws)
+        factors[1:] = np.clip(1.0 + error, 0.1, None)
+    return factors
 
 
 def common_factors(
     machine: Machine, device: SwapDevice, draws: int, seed: int
 ) -> npt.NDArray[np.float64]:
     """What multiplies all prices of events in each row of `draw_prices`; shape (draws + 1,)."""
-    _, common = _standard_draws(machine, device, draws, seed)
-    return np.concatenate([[1.0], common[:, 0]])
+    return draw(machine, device, draws, seed).common

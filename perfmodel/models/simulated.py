@@ -29,20 +29,21 @@ from perfmodel.kernels import layout
 from perfmodel.kernels.layout import Cell
 from perfmodel.models.devices import pack
 from perfmodel.models.memory import fresh_memory, out_of_memory, run_one_step
-from perfmodel.models.prices import draw_prices
+from perfmodel.models.physical import physical_frames
+from perfmodel.models.prices import draw_model_errors, draw_prices
 from perfmodel.results.provenance import provenance
 from perfmodel.results.result import Result, StepResult
 from perfmodel.specs.catalog import load_device, load_machine, load_policy, load_scenario
 from perfmodel.specs.device import DeviceKind, SwapDevice
 from perfmodel.specs.machine import Machine
 from perfmodel.specs.policy import SIMULATED_ENTRIES, Policy
-from perfmodel.specs.scenario import Scenario
+from perfmodel.specs.scenario import PageContent, Scenario
 from perfmodel.specs.step import Step, StepAction
 from perfmodel.units import format_bytes
 
 DEFAULT_DRAWS = 400
 # Where an allocation may or may not fail, or CPUs wait for one another: that depends on the draw.
-MOST_RUNS = 32
+RUNS_PER_SEED = 32
 _LOW, _HIGH = 0.05, 0.95
 _SERVED_EVENTS = [
     Event.READ_REQUEST,
@@ -60,6 +61,7 @@ class Ending(Enum):
     COMPLETE = "complete"
     TOO_SMALL = "too small"  # its pools did not suffice
     OUT_OF_MEMORY = "out of memory"  # in the simulated memory cgroup
+    NO_FRAMES = "no frames"  # in all of the simulated memory
 
 
 @attrs.frozen(eq=False)
@@ -84,14 +86,17 @@ def clock_decides(scenario: Scenario, device: SwapDevice) -> bool:
     """Whether what happens depends on how long everything takes, so that no price is just a price.
 
     CPUs wait for one another and for a device with a service model; statistics that reclaim steers
-    by are brought up to date by the clock.
+    by are brought up to date by the clock, and khugepaged wakes by it. Where a scenario says how
+    much memory there is, each run finds another state of it.
     """
-    several = any(step.threads > 1 for step in scenario.steps)
-    return scenario.is_limited or device.service is not None or several
+    timed = any(step.threads > 1 or step.action is StepAction.WAIT for step in scenario.steps)
+    return scenario.is_limited or scenario.memory is not None or device.service is not None or timed
 
 
 def chance_decides(scenario: Scenario, policy: Policy) -> bool:
-    """Whether what happens is drawn: an allocation may or may not fail."""
+    """Whether what happens is drawn: what fails, or how memory was used before."""
+    if scenario.memory is not None:
+        return True
     chances = (
         max(policy.order9_failure, scenario.settings.order9_failure),
         scenario.settings.charge_failure,
@@ -99,12 +104,21 @@ def chance_decides(scenario: Scenario, policy: Policy) -> bool:
     return policy.swap_entry == "pmd" and any(0 < chance < 1 for chance in chances)
 
 
+def best_prices(
+    machine: Machine, device: SwapDevice, seed: int, content: PageContent
+) -> npt.NDArray[np.int64]:
+    """What a run at the machine's best numbers is priced with; shape (N_PRICES,), picoseconds."""
+    best: npt.NDArray[np.int64] = engine_prices(machine, device, 0, seed, content)[0]
+    return best
+
+
 def engine_prices(
-    scenario: Scenario, machine: Machine, device: SwapDevice, draws: int, seed: int
+    machine: Machine, device: SwapDevice, draws: int, seed: int, content: PageContent
 ) -> npt.NDArray[np.int64]:
     """What `draw_prices` returns, without what a device's service model knows better."""
-    prices = draw_prices(machine, device, draws, seed, scenario.region.content)
+    prices = draw_prices(machine, device, draws, seed, content)
     if device.service is not None:
+        # The service model knows what they take.
         prices[:, _SERVED_EVENTS] = 0
     return prices
 
@@ -121,7 +135,7 @@ def _runs_at_once(runs: int) -> int:
     return min(runs, len(os.sched_getaffinity(0)))
 
 
-def _state_sizes(scenario: Scenario, policy: Policy, runs: int) -> npt.NDArray[np.int64]:
+def state_sizes(scenario: Scenario, policy: Policy, runs: int) -> npt.NDArray[np.int64]:
     """Sizes of a run's state, so that all runs together leave half of the memory alone."""
     at_once = _runs_at_once(runs)
     available = available_memory_bytes()
@@ -171,12 +185,13 @@ def count_events(
         prices = np.zeros((len(seeds), N_PRICES), dtype=np.int64)
     parameters = abi.pack_parameters(scenario, policy, device, seeds)
     parameters["device_model"] = int(served_by is not None)
-    sizes = _state_sizes(scenario, policy, len(seeds))
+    sizes = state_sizes(scenario, policy, len(seeds))
     translation = machine.translation
     counts = np.zeros((len(seeds), len(scenario.steps), layout.N_COUNTS), dtype=np.int64)
     mapping = np.zeros((len(seeds), N_MAPPING), dtype=np.int64)
     elapsed = np.zeros((len(seeds), len(scenario.steps)), dtype=np.int64)
     cpus = max(step.threads for step in scenario.steps)
+    frames = physical_frames(scenario, parameters, sizes)
 
     def run(index: int) -> Ending:
         memory = fresh_memory(
@@ -186,6 +201,7 @@ def count_events(
             prices[index],
             cpus,
             None if served_by is None else pack(served_by),
+            frames(index),
         )
         return run_steps(memory, scenario.steps, counts[index], elapsed[index], mapping[index])
 
@@ -197,7 +213,9 @@ def count_events(
         with ThreadPoolExecutor(at_once or _runs_at_once(len(seeds))) as pool:
             endings |= set(pool.map(run, range(1, len(seeds))))
     if Ending.OUT_OF_MEMORY in endings:
-        raise out_of_memory()
+        raise out_of_memory(layout.LIMIT_REACHED)
+    if Ending.NO_FRAMES in endings:
+        raise out_of_memory(layout.NO_FRAMES)
     if Ending.TOO_SMALL in endings:
         raise CapabilityError(_too_large(scenario, "and splitting it takes more than half"))
     return Runs(counts, elapsed, mapping)
@@ -237,7 +255,8 @@ def run_steps(
         elapsed[index] = memory.state[Cell.NOW] - begin
     describe_mapping(memory, mapping)
     if memory.state[Cell.OUT_OF_MEMORY]:
-        return Ending.OUT_OF_MEMORY
+        limited = memory.state[Cell.OUT_OF_MEMORY] == layout.LIMIT_REACHED
+        return Ending.OUT_OF_MEMORY if limited else Ending.NO_FRAMES
     return Ending.TOO_SMALL if memory.state[Cell.EXHAUSTED] else Ending.COMPLETE
 
 
@@ -301,9 +320,9 @@ def draw_arm(
     """
     served = device.service is not None
     overlaps = clock_decides(scenario, device)
-    runs = min(MOST_RUNS, draws + 1) if chance_decides(scenario, policy) or overlaps else 1
-    seeds = range(seed * MOST_RUNS, seed * MOST_RUNS + runs)
-    prices = engine_prices(scenario, machine, device, draws, seed)
+    runs = min(RUNS_PER_SEED, draws + 1) if chance_decides(scenario, policy) or overlaps else 1
+    seeds = range(seed * RUNS_PER_SEED, seed * RUNS_PER_SEED + runs)
+    prices = engine_prices(machine, device, draws, seed, scenario.region.content)
     turn = np.arange(draws + 1) % runs
     drawn = prices[:runs] if overlaps else None
     done = count_events(
@@ -329,8 +348,12 @@ def simulate_draws(
     entry: str,
     seed: int,
     draws: int,
+    with_model_error: bool = False,
 ) -> tuple[npt.NDArray[np.int64], Result]:
     """One arm with all its draws; `entry` is the arm's name.
+
+    Without the model error the draws are those of the prices, to the picosecond; with it they are
+    also spread by what a fit says that constant prices miss of each step.
 
     Returns
     -------
@@ -345,6 +368,9 @@ def simulate_draws(
     events, prices = abi.events_of(counts), arm.prices[:, :N_EVENTS]
     steps = []
     for index, step in enumerate(scenario.steps):
+        if with_model_error and machine.fit is not None:
+            missed = draw_model_errors(machine, events[0, index], draws, seed)
+            elapsed[1:, index] = np.rint(elapsed[1:, index] * missed[1:]).astype(np.int64)
         low, high = np.quantile(elapsed[1:, index], [_LOW, _HIGH])
         steps.append(
             StepResult(
@@ -352,7 +378,7 @@ def simulate_draws(
                 elapsed_ns=_nanoseconds(by_run[0, index]),
                 interval_ns=(_nanoseconds(low), _nanoseconds(high)),
                 counters=abi.name_counters(
-                    abi.counters_of(counts[0, index]), limited=scenario.is_limited
+                    abi.counters_of(counts[0, index]), abi.hidden_counters(scenario)
                 ),
                 breakdown_ns=_breakdown(
                     events[0, index], abi.waits_of(counts[0, index]), prices[0]
@@ -438,6 +464,13 @@ def simulate(
     device = device if isinstance(device, SwapDevice) else load_device(device, machine)
     policy = load_policy(entry, order9_failure=order9_failure, allowed=SIMULATED_ENTRIES)
     _, result = simulate_draws(
-        scenario, machine, device, policy, entry=entry, seed=seed, draws=draws
+        scenario,
+        machine,
+        device,
+        policy,
+        entry=entry,
+        seed=seed,
+        draws=draws,
+        with_model_error=True,
     )
     return result

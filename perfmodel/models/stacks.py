@@ -84,6 +84,7 @@ def reuse_distances(pages: npt.ArrayLike) -> npt.NDArray[np.int64]:
         np.zeros(words * kernels.POSITIONS_PER_WORD, dtype=np.int64),
         np.zeros(words, dtype=np.uint64),
         np.zeros(words + 1, dtype=np.int64),
+        np.zeros(2, dtype=np.int64),
         distances,
     )
     return distances

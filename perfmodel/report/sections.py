@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 from matplotlib.figure import Figure
 
-from perfmodel.calibrate.validate import Validation, ValidationRun
+from perfmodel.calibrate.judge import ValidationRun, summarise
 from perfmodel.errors import PerfmodelError
 from perfmodel.report.comparison import comparison_section
 from perfmodel.report.notes import step_notes
@@ -34,6 +34,10 @@ from perfmodel.specs import io
 from perfmodel.specs.policy import MEASURED_ENTRIES, SIMULATED_ENTRIES, check_entry
 from perfmodel.specs.scenario import Scenario
 from perfmodel.studies.compare import Comparison, Fallback
+
+# What follows from the rest of a validated step, and what a document need not say.
+_DERIVED = ("relative_error", "inside_interval", "counters_equal", "error_beside_seen")
+_UNSAID = {"run": 1, "stands_in": True, "comes_back": False}
 
 
 def section(document: Document) -> Section:
@@ -181,32 +185,35 @@ def _compare(document: Document) -> Section:
 
 
 def _validate(document: Document) -> Section:
-    table_ = dict(document.table)
-    table_["runs"] = without(table_["runs"], "relative_error", "inside_interval", "counters_equal")
+    runs = without(document.table["runs"], *_DERIVED)
+    if isinstance(runs, list):
+        runs = [_UNSAID | run if isinstance(run, Mapping) else run for run in runs]
     shape = shaped(
-        attrs.evolve(document, table=table_), machine=str, runs=tuple[ValidationRun, ...]
+        attrs.evolve(document, table=document.table | {"runs": runs}),
+        machine=str,
+        runs=tuple[ValidationRun, ...],
     )
     for at, run in enumerate(shape.runs):
         for name in ("regions", "measured_ns", "predicted_ns"):
             if getattr(run, name) <= 0:
                 raise document.problem("must be positive", f"runs[{at}].{name}")
-    validation = Validation(shape.machine, shape.runs)
-    summary = validation.summary()
-    said = [f"Counters equal: {'yes' if summary['counters_equal'] else 'NO'}."]
-    if summary["held_out"]:
+    summary = summarise([run for run in shape.runs if run.held_out])
+    equal = all(not run.different_counters for run in shape.runs)
+    said = [f"Counters equal: {'yes' if equal else 'NO'}."]
+    if summary["count"]:
         said.insert(
             0,
-            f"{summary['held_out']} steps that no fit has seen: median error "
+            f"{summary['count']} steps that no fit has seen: median error "
             f"{summary['median_abs_error']:.1%}, worst {summary['max_abs_error']:.1%}; the 90 % "
             f"interval held for {summary['coverage']:.0%}.",
         )
     pictures: tuple[Picture, ...] = ()
-    if validation.runs:
-        from perfmodel.plot.validation import validation_figure
+    if shape.runs:
+        from perfmodel.plot.calibration import validation_figure
 
         pictures = (
             picture(
-                validation_figure(validation),
+                validation_figure(shape.machine, shape.runs),
                 "Predicted against measured time of each step; on the line both are the same.",
                 "Scatter plot of predicted over measured times, both logarithmic.",
             ),
@@ -216,6 +223,7 @@ def _validate(document: Document) -> Section:
         return number(value / run.regions / 1000)
 
     columns: dict[str, Callable[[Any], Any]] = {
+        "run": lambda run: run.run,
         "scenario": lambda run: run.scenario,
         "device": lambda run: run.device,
         "entry": lambda run: run.entry,
@@ -230,12 +238,18 @@ def _validate(document: Document) -> Section:
         "held out": lambda run: run.held_out,
         "counters": lambda run: "; ".join(run.different_counters) or "equal",
     }
+    others = {
+        key: value for key, value in document.table.items() if key in ("baselines", "leave_one_out")
+    }
     return made(
         document,
-        f"How right the predictions of {validation.machine} are",
+        f"How right the predictions of {shape.machine} are",
         sentences=tuple(said),
         pictures=pictures,
-        tables=(table("Steps", columns, validation.runs, note="Times in us per 2 MiB."),),
+        tables=(
+            table("Steps", columns, shape.runs, note="Times in us per 2 MiB."),
+            *_tables(document, others, ""),
+        ),
     )
 
 

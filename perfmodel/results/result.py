@@ -80,7 +80,14 @@ class StepResult:
 class Result:
     """One scenario under one entry, simulated or measured.
 
-    `mapping` says what is mapped how at the end; a value that the kernel does not tell is None.
+    Parameters
+    ----------
+    mapping : dict of str to int or None
+        What is mapped how at the end; a value that the kernel does not tell is None.
+    reference_ns : dict of str to tuple of (float, float)
+        Measured: how long each reference loop of `measure.reference` took right before and right
+        after every counted repetition, in the order of each step's `repetitions_ns`. Their drift is
+        the machine's, not the scenario's. Empty for a simulation and for older evidence.
     """
 
     scenario: str
@@ -91,6 +98,14 @@ class Result:
     steps: tuple[StepResult, ...]
     mapping: dict[str, int | None]
     provenance: Json
+    reference_ns: dict[str, tuple[tuple[float, float], ...]] = attrs.field(factory=dict)
+
+    def reference(self, name: str) -> tuple[float, ...]:
+        """The lesser of a reference loop's two times beside each repetition: noise only adds.
+
+        Empty if it was not run. docs/calibration.md says why it is not the mean.
+        """
+        return tuple(min(pair) for pair in self.reference_ns.get(name, ()))
 
     def step(self, name: str) -> StepResult:
         """The step of that name."""
@@ -102,7 +117,7 @@ class Result:
 
     def to_json(self) -> Json:
         """As `--json` prints it."""
-        return {
+        document: Json = {
             "scenario": self.scenario,
             "machine": self.machine,
             "device": self.device,
@@ -112,6 +127,9 @@ class Result:
             "steps": [step.to_json() for step in self.steps],
             "mapping": self.mapping,
         }
+        if self.reference_ns:
+            document["reference_ns"] = self.reference_ns
+        return document
 
     def to_dataset(self) -> xarray.Dataset:
         """The steps as a labelled dataset; `results.variables` says what each variable means."""

@@ -18,12 +18,16 @@ from perfmodel.errors import InputError, Problem
 from perfmodel.specs import io
 from perfmodel.specs.device import SwapDevice, like
 from perfmodel.specs.experiment import Experiment
+from perfmodel.specs.gate import Gates
 from perfmodel.specs.machine import KernelCosts, Machine
+from perfmodel.specs.plan import Plan
 from perfmodel.specs.policy import ALL_ENTRIES, Policy, check_entry, mthp_order, policy_name
+from perfmodel.specs.problem import FitProblem
 from perfmodel.specs.published import PublishedLatencies
 from perfmodel.specs.published_devices import PublishedDevices
 from perfmodel.specs.scenario import Scenario
 from perfmodel.specs.service import BlockLayer
+from perfmodel.specs.step import Step
 from perfmodel.specs.study import Study
 
 _PACKAGE = Path(__file__).parent.parent
@@ -52,19 +56,26 @@ _FOLDERS: dict[str, tuple[Path, ...]] = {
     "policy": (_PACKAGE / "policies",),
     "scenario": (_PACKAGE / "scenarios", _CHECKOUT / "workloads" / "scenarios"),
     "study": (_PACKAGE / "study_files", _CHECKOUT / "workloads" / "studies"),
+    # Scenarios that are there to be measured.
+    "probe": (_PACKAGE / "probes", _CHECKOUT / "workloads" / "probes"),
+    "plan": (_PACKAGE / "plans", _CHECKOUT / "calibration" / "plans"),
     "experiment": (_PACKAGE / "experiments", _CHECKOUT / "calibration" / "experiments"),
     "published": (_PACKAGE / "published", _CHECKOUT / "calibration" / "published"),
+    "trace": (_PACKAGE / "recorded", _CHECKOUT / "workloads" / "traces"),
+    "problem": (_PACKAGE / "problems", _CHECKOUT / "calibration" / "problems"),
+    "gates": (_PACKAGE / "gates", _CHECKOUT / "calibration" / "gates"),
 }
+TRACE_SUFFIX = ".trace"
 
 
 _MEASURED = (_PACKAGE / "measured", _CHECKOUT / "calibration" / "measured")
 
 
 def names(kind: str) -> dict[str, Path]:
-    """Every installed spec of one kind: a machine, device, policy, scenario or kernel_costs."""
+    """Every installed spec of one kind: a machine, device, policy, scenario, trace ..."""
     found: dict[str, Path] = {}
     for folder in _FOLDERS[kind]:
-        for path in sorted(folder.glob("*.toml")):
+        for path in sorted(folder.glob(f"*{_suffix(kind)}")):
             found.setdefault(path.stem, path)
     return found
 
@@ -78,10 +89,24 @@ def measured_files(kind: str) -> list[Path]:
     return []
 
 
+def _suffix(kind: str) -> str:
+    return TRACE_SUFFIX if kind == "trace" else ".toml"
+
+
+def find_trace(name: str | Path) -> Path:
+    """Where the trace of a name or path is."""
+    return _locate("trace", str(name))
+
+
+def measured_folders(machine: str) -> list[Path]:
+    """Where evidence of a machine is kept."""
+    return [folder / machine for folder in _MEASURED]
+
+
 def _locate(kind: str, name: str) -> Path:
-    if name.endswith(".toml") or "/" in name:
+    if name.endswith(_suffix(kind)) or "/" in name:
         return Path(name)
-    installed = names(kind)
+    installed = names(kind) | (names("probe") if kind == "scenario" else {})
     if name not in installed:
         known = ", ".join(installed) or "none"
         message = f"{name[:80]!r} is neither installed nor a path; installed: {known}"
@@ -139,6 +164,18 @@ def load_experiment(name: str | Path) -> Experiment:
     """A published experiment by name or path."""
     path = _locate("experiment", str(name))
     return io.structure(Experiment, io.read_toml(path), str(path))
+
+
+def load_problem(name: str | Path = "swap-round-trips") -> FitProblem:
+    """A fit problem by name or path."""
+    path = _locate("problem", str(name))
+    return io.structure(FitProblem, io.read_toml(path), str(path))
+
+
+def load_gates(name: str | Path) -> Gates:
+    """The gates of a machine's profile by name or path."""
+    path = _locate("gates", str(name))
+    return io.structure(Gates, io.read_toml(path), str(path))
 
 
 def load_device(name: str | Path, machine: Machine | None = None) -> SwapDevice:
@@ -217,6 +254,12 @@ def _substitute(value: Any, parameters: Mapping[str, int], depth: int = 0) -> An
     return value
 
 
+def load_plan(name: str | Path) -> Plan:
+    """A plan of what a run measures, by name or path."""
+    path = _locate("plan", str(name))
+    return io.structure(Plan, io.read_toml(path), str(path))
+
+
 def load_scenario(name: str | Path, **parameters: int) -> Scenario:
     """A scenario by name or path.
 
@@ -237,7 +280,15 @@ def load_scenario(name: str | Path, **parameters: int) -> Scenario:
             raise InputError(Problem(message, file=str(path), key=key))
         values[key] = value
     table.pop("parameters", None)
-    return io.structure(Scenario, _substitute(table, values), str(path))
+    scenario = io.structure(Scenario, _substitute(table, values), str(path))
+    return attrs.evolve(scenario, steps=tuple(_beside(path, step) for step in scenario.steps))
+
+
+def _beside(scenario: Path, step: Step) -> Step:
+    """A trace that a scenario names by its path stands where that leads from the scenario."""
+    if not step.trace or step.trace in names("trace"):
+        return step
+    return attrs.evolve(step, trace=str(scenario.parent / step.trace))
 
 
 def load_study(name: str | Path) -> Study:

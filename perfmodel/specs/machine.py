@@ -7,7 +7,7 @@ from typing import Any
 import attrs
 
 from perfmodel.specs.device import SwapDevice
-from perfmodel.specs.quantity import Quantity, quantity, text, tuple_of, whole_number
+from perfmodel.specs.quantity import How, Quantity, quantity, text, tuple_of, whole_number
 from perfmodel.specs.translation import Translation
 
 
@@ -106,13 +106,20 @@ def _square(instance: FitRecord, attribute: attrs.Attribute[Any], value: object)
         raise ValueError(f"must have {size} rows and columns, one for each of the parameters")
 
 
+_NOT_RECORDED = "not recorded"
+_NO_MODEL_ERROR = Quantity(0.0, 0.0, "1", "the fit does not say it", How.ASSUMED)
+
+
 @attrs.frozen
 class FitRecord:
     """What a fit knows about its parameters together, and how far runs drift apart.
 
     `parameters` are dotted names such as ``kernel.fault_ns`` or ``devices.zram-lz4.free_slot_ns``;
     `correlation` has one row for each; the standard deviations stand as `spread` beside the values.
-    `shootdown_evidence` is what the shootdown's numbers were taken from, without any fit.
+    `lower_ns` and `upper_ns` are the ends of their 90 % profile intervals: held anywhere between, a
+    price can be made up for by the others. `model_error` is how far a step's time is from the sum
+    of its prices. `shootdown_evidence` is what the shootdown's numbers were taken from, without any
+    fit.
     """
 
     date: str = attrs.field(validator=text)
@@ -129,6 +136,16 @@ class FitRecord:
         "1", "relative spread between separate runs, common to all", maximum=1
     )
     shootdown_evidence: tuple[Evidence, ...] = attrs.field(default=(), validator=tuple_of(Evidence))
+    problem: str = attrs.field(default=_NOT_RECORDED, validator=text)
+    code_version: str = attrs.field(default=_NOT_RECORDED, validator=text)
+    lower_ns: tuple[float, ...] = attrs.field(default=(), validator=tuple_of(float))
+    upper_ns: tuple[float, ...] = attrs.field(default=(), validator=tuple_of(float))
+    model_error: Quantity = quantity(
+        "1",
+        "relative spread of a step's time around the sum of its prices",
+        maximum=1,
+        default=_NO_MODEL_ERROR,
+    )
 
 
 @attrs.frozen

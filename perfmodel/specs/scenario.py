@@ -8,6 +8,7 @@ from typing import Any
 import attrs
 
 from perfmodel.constants import PAGE_BYTES, PAGES_PER_PMD, PMD_BYTES, USER_ADDRESS_SPACE_BYTES
+from perfmodel.specs.memory import PhysicalMemory
 from perfmodel.specs.quantity import text, tuple_of, whole_number
 from perfmodel.specs.step import Racing, Step, StepAction
 
@@ -122,6 +123,30 @@ def _probability(_: object, attribute: attrs.Attribute[Any], value: object) -> N
 
 
 @attrs.frozen
+class Khugepaged:
+    """Below /sys/kernel/mm/transparent_hugepage/khugepaged; the defaults are the kernel's.
+
+    Parameters
+    ----------
+    scan_sleep_millisecs : int
+        Pause between two passes.
+    pages_to_scan : int
+        Pages that one pass looks at, 512 for each 2 MiB whatever it finds there.
+    alloc_sleep_millisecs : int
+        Pause after the first failed allocation in a pass; the second one ends it.
+    max_ptes_swap, max_ptes_none, max_ptes_shared : int
+        How many of the 512 entries may be swapped out, empty, or mapped by another process, too.
+    """
+
+    scan_sleep_millisecs: int = whole_number(1, 3_600_000, default=10_000)
+    alloc_sleep_millisecs: int = whole_number(1, 3_600_000, default=60_000)
+    pages_to_scan: int = whole_number(1, 1 << 30, default=8 * PAGES_PER_PMD)
+    max_ptes_swap: int = whole_number(0, PAGES_PER_PMD - 1, default=PAGES_PER_PMD // 8)
+    max_ptes_none: int = whole_number(0, PAGES_PER_PMD - 1, default=PAGES_PER_PMD - 1)
+    max_ptes_shared: int = whole_number(0, PAGES_PER_PMD - 1, default=PAGES_PER_PMD // 2)
+
+
+@attrs.frozen
 class Settings:
     """Kernel settings and pressure that the scenario asks for.
 
@@ -137,6 +162,8 @@ class Settings:
         cgroup is refused. Only the model can ask for that.
     memory_limit_bytes : int, optional
         Limit of the memory cgroup that the region's memory is charged to, page tables included.
+    khugepaged : Khugepaged, optional
+        Its pace, and when it collapses. Without it, it runs only where a step says so.
     """
 
     page_cluster: int = whole_number(0, 5, default=3)
@@ -145,6 +172,10 @@ class Settings:
     order9_failure: float = attrs.field(default=0.0, validator=_probability)
     charge_failure: float = attrs.field(default=0.0, validator=_probability)
     memory_limit_bytes: int | None = attrs.field(default=None, validator=_memory_limit)
+    khugepaged: Khugepaged | None = attrs.field(
+        default=None,
+        validator=attrs.validators.optional(attrs.validators.instance_of(Khugepaged)),
+    )
 
 
 _MOST_STEPS = 1000
@@ -182,6 +213,7 @@ _UNDER_A_LIMIT = frozenset(
         StepAction.WILLNEED,
         StepAction.COLLAPSE,
         StepAction.KHUGEPAGED,
+        StepAction.WAIT,
         StepAction.MINCORE,
         StepAction.PAGEMAP,
         StepAction.SMAPS,
@@ -209,7 +241,7 @@ class _Memory:
             return "touches pages that an earlier step has unmapped"
         if step.action is StepAction.MOVE and part & ~self.writable:
             return "moves pages that are read-only"
-        if step.action in (StepAction.TOUCH, StepAction.ACCESS) and step.write:
+        if step.action in (StepAction.TOUCH, StepAction.ACCESS) and step.may_write:
             if part & ~self.writable:
                 return "writes to pages that are read-only"
             if part & self.guarded:
@@ -270,7 +302,17 @@ class Scenario:
         factory=Settings, validator=attrs.validators.instance_of(Settings)
     )
 
+    memory: PhysicalMemory | None = attrs.field(
+        default=None,
+        validator=attrs.validators.optional(attrs.validators.instance_of(PhysicalMemory)),
+    )
+
     def __attrs_post_init__(self) -> None:
+        if self.memory is not None:
+            if self.settings.order9_failure:
+                raise ValueError("order9_failure is drawn, and memory says it: not both")
+            if self.memory.size_bytes < self.region.size_bytes:
+                raise ValueError("memory must not be smaller than the region")
         for step in self.steps:
             if self.is_limited and step.action not in _UNDER_A_LIMIT:
                 raise ValueError(
@@ -283,8 +325,8 @@ class Scenario:
 
     def does_the_same_as(self, other: Scenario) -> bool:
         """Whether both do the same to the same memory, whatever is said about it."""
-        mine = (self.region, self.steps, self.swap, self.settings)
-        return mine == (other.region, other.steps, other.swap, other.settings)
+        mine = (self.region, self.steps, self.swap, self.settings, self.memory)
+        return mine == (other.region, other.steps, other.swap, other.settings, other.memory)
 
     @property
     def is_limited(self) -> bool:

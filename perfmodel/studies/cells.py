@@ -194,7 +194,7 @@ class Calculator:
         last = self._last_prices
         if last is None or any(old is not new for old, new in zip(last[0], key, strict=True)):
             draws, seed = study.draws, study.seed
-            base = engine_prices(case.scenario, case.machine, case.device, draws, seed)
+            base = engine_prices(case.machine, case.device, draws, seed, content)
             factors = common_factors(case.machine, case.device, draws, seed)
             # One assignment, as threads share this.
             self._last_prices = last = (key, base, factors)

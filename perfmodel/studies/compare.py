@@ -36,7 +36,8 @@ class Fallback:
     Parameters
     ----------
     per_2mib_ns : float
-        Time of all touch steps after the first page-out, `pte` minus `pmd`.
+        Time of all touches and accesses after the first page-out (under a memory limit: the fill),
+        `pte` minus `pmd`.
     interval_ns : tuple of float
         90 % interval of that difference, both arms with the same draws.
     ratio : float
@@ -134,13 +135,17 @@ class Comparison:
         return document
 
 
-def _return_steps(scenario: Scenario) -> list[int]:
-    """Touch steps after the first page-out: they bring memory back and use it."""
+def return_steps(scenario: Scenario) -> list[int]:
+    """Touches and accesses after the first page-out: they bring memory back and use it.
+
+    Under a memory limit the fill is that page-out.
+    """
     actions = [step.action for step in scenario.steps]
-    if StepAction.PAGEOUT not in actions:
+    out = StepAction.FILL if scenario.is_limited else StepAction.PAGEOUT
+    if out not in actions:
         return []
-    first = actions.index(StepAction.PAGEOUT)
-    return [i for i, action in enumerate(actions) if i > first and action is StepAction.TOUCH]
+    first = actions.index(out)
+    return [i for i, action in enumerate(actions) if i > first and action.touches]
 
 
 def compare(
@@ -174,7 +179,7 @@ def compare(
         raise InputError(Problem("name at least one entry", key="entries"))
     for entry in entries:
         check_entry(entry, SIMULATED_ENTRIES, key="entries")
-    indices = _return_steps(scenario)
+    indices = return_steps(scenario)
     if not indices:
         message = "has no touch after a page-out, so nothing is brought back to compare"
         raise InputError(Problem(message, file=scenario.name, key="steps"))
@@ -183,7 +188,14 @@ def compare(
     for entry in dict.fromkeys([*entries, PTE_ARM, PMD_ARM]):
         policy = load_policy(entry, order9_failure=order9_failure, allowed=SIMULATED_ENTRIES)
         elapsed, result = simulate_draws(
-            scenario, machine, device, policy, entry=entry, seed=seed, draws=draws
+            scenario,
+            machine,
+            device,
+            policy,
+            entry=entry,
+            seed=seed,
+            draws=draws,
+            with_model_error=True,
         )
         arms[entry] = result
         returned[entry] = elapsed[:, indices].sum(axis=1) / PICOSECONDS_PER_NANOSECOND

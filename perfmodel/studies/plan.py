@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from perfmodel.errors import InputError, PerfmodelError, Problem
-from perfmodel.models.simulated import MOST_RUNS, clock_decides
+from perfmodel.models.simulated import RUNS_PER_SEED, clock_decides
 from perfmodel.specs import catalog, fields
 from perfmodel.specs.device import SwapDevice
 from perfmodel.specs.machine import Machine
@@ -24,6 +24,7 @@ from perfmodel.specs.quantity import Quantity
 from perfmodel.specs.scenario import Scenario
 from perfmodel.specs.study import Axis, DesignKind, Mixture, Model, Per, Study
 from perfmodel.studies.design import sample
+from perfmodel.traces.generator import accesses_of
 
 _WHOLE_SPECS = ("machine", "device", "scenario")
 _RESERVED = frozenset({"cell", "entry", "pair", "bound", "draw"})
@@ -227,7 +228,7 @@ class Plan:
     def chunks(self) -> tuple[tuple[int, int], ...]:
         """First cells and ends of the chunks, whoever does them."""
         if self.runs_engine:
-            runs = len(self.study.entries) * min(MOST_RUNS, self.study.draws + 1)
+            runs = len(self.study.entries) * min(RUNS_PER_SEED, self.study.draws + 1)
             return self._even_chunks(max(1, _RUNS_PER_CHUNK // runs))
         counting = [number for number, axis in enumerate(self.axes) if not axis.is_price]
         if not counting:
@@ -482,5 +483,5 @@ def accesses(story: Scenario, names: Sequence[str]) -> int:
         if step.action.value == "touch":
             total += story.region.count * min(step.pages_per_2mib, step.page_count)
         elif step.action.value == "access":
-            total += step.number_of_accesses(story.region.pages)
+            total += accesses_of(step, story.region.pages)
     return total

@@ -2,7 +2,7 @@
 
 import pytest
 
-from perfmodel.calibrate.validate import STAND_IN_COUNTERS, different_counters
+from perfmodel.calibrate.judge import STAND_IN_COUNTERS, different_counters
 from perfmodel.constants import hugepage_directory
 from perfmodel.measure.capabilities import capabilities, missing_for
 from perfmodel.measure.run import measure_arms

@@ -11,17 +11,39 @@ ROUNDS = 4
 
 
 def page(
-    workload: str, pages: int, seed: int, access: int, exponent: float, *, scattered: bool
+    workload: str,
+    pages: int,
+    seed: int,
+    access: int,
+    exponent: float = 1.0,
+    *,
+    scattered: bool = True,
+    stride: int = 1,
+    window: float = 0.1,
+    phase_accesses: int = 1 << 16,
 ) -> int:
     """The page of the region that an access goes to."""
+    position = access % pages
     if workload == "cyclic":
-        return access % pages
+        return position
+    if workload == "strided":
+        return strided(pages, min(stride, pages))[position]
+    if workload == "pointer-chase":
+        return scatter(position, pages, seed)
     draw = uniform(seed, 0, access)
-    if workload == "uniform":
+    if workload in ("uniform", "gups"):
         return draw * pages // 2**32
+    if workload == "phases":
+        begin = uniform(seed, 6, access // phase_accesses) * pages // 2**32
+        return (begin + draw * max(1, round(window * pages)) // 2**32) % pages
     fine = draw // 2 * 2**31 + uniform(seed, 1, access) // 2
     rank = zipf_rank(pages, exponent, fine / SCALE)
     return scatter(rank, pages, seed) if scattered else rank
+
+
+def strided(pages: int, stride: int) -> list[int]:
+    """All pages in the order of a strided workload."""
+    return [page for first in range(stride) for page in range(first, pages, stride)]
 
 
 def zipf_rank(ranks: int, exponent: float, probability: float) -> int:

@@ -9,17 +9,19 @@ import attrs
 
 from perfmodel import abi
 from perfmodel.constants import PAGE_BYTES, Event, Mapping
+from perfmodel.models.fragmentation import aged_frames, effort
 from perfmodel.models.simulated import count_events
 from perfmodel.specs.device import DeviceKind
 from perfmodel.specs.machine import Machine
 from perfmodel.specs.policy import Policy
 from perfmodel.specs.quantity import Quantity
-from perfmodel.specs.scenario import Scenario
+from perfmodel.specs.scenario import Backing, Scenario, Settings
 from perfmodel.specs.step import Step, StepAction
 from perfmodel.traces.generator import trace_of
 from tests.hardware import described
 from tests.oracles.mechanism import Mechanism
 from tests.oracles.murmur import WORD, uniform
+from tests.property.zones import zone_of
 
 KINDS = ("counters", "events", "fallbacks", "observed", "holds")
 # What one step counted, by kind and name; zeros are left out.
@@ -95,16 +97,46 @@ def oracle_of(story: Story) -> Mechanism:
         tlbs=described(story.machine.translation),
         memory_limit=(settings.memory_limit_bytes or 0) // PAGE_BYTES,
         backing=str(scenario.region.backing),
+        **khugepaged_of(settings),
+        **frames_of(story),
     )
+
+
+def frames_of(story: Story) -> dict[str, Any]:
+    """The machine's page frames as the engine finds them, and how hard it tries for large ones."""
+    scenario = story.scenario
+    if scenario.memory is None:
+        return {}
+    memory, owners = scenario.memory, 0
+    madvised = scenario.region.backing is not Backing.BASE
+    return {
+        "zone": lambda: zone_of(aged_frames(memory, seed=story.seed, owners=owners)),
+        "fault_effort": int(effort(memory.defrag, madvised=madvised)),
+    }
+
+
+def khugepaged_of(settings: Settings) -> dict[str, int]:
+    """Its settings as the oracle takes them."""
+    if settings.khugepaged is None:
+        return {}
+    fields = attrs.asdict(settings.khugepaged)
+    return fields | {
+        "scan_sleep": fields.pop("scan_sleep_millisecs"),
+        "alloc_sleep": fields.pop("alloc_sleep_millisecs"),
+    }
 
 
 def fields_of(step: Step, pages: int) -> dict[str, Any]:
     """A step as the oracle takes it, for a region of so many pages."""
     fields = attrs.asdict(step)
-    for name in ("workload", "accesses", "rounds", "exponent", "scattered", "seed"):
+    for name in (
+        *("workload", "accesses", "rounds", "exponent", "scattered", "seed"),
+        *("stride", "window", "phase_accesses", "mix", "trace"),
+    ):
         del fields[name]
     if step.action is StepAction.ACCESS:
-        fields["trace"] = tuple(trace_of(step, pages).all_pages().tolist())
+        words = trace_of(step, pages).all_words().tolist()
+        fields["trace"] = tuple((word // 2, bool(word % 2)) for word in words)
     return fields | {"action": str(step.action), "racing": str(step.racing)}
 
 
@@ -115,9 +147,9 @@ def counts_of(step: Any) -> Counts:
 
 def in_words(step: Step) -> str:
     """The step without what is as usual."""
-    usual = attrs.asdict(Step("usual", step.action))
+    usual = {field.name: field.default for field in attrs.fields(Step)}
     fields = {name: value for name, value in attrs.asdict(step).items() if value != usual[name]}
-    del fields["name"]
+    del fields["name"], fields["action"]
     return " ".join([f"{step.action}", *(f"{name}={value}" for name, value in fields.items())])
 
 

@@ -190,16 +190,35 @@ def live_kernels() -> list[int]:
 
 def _accesses(words: Any) -> list[int]:
     """Pages of each workload, and what the live loops do to them."""
-    from perfmodel.kernels.touch import access_pages, access_pages_to_write
+    from perfmodel.kernels.recent import drop_recent
+    from perfmodel.kernels.touch import access_pages, access_pages_to_write, replay_accesses
+    from perfmodel.specs.step import Step, StepAction, Workload
+    from perfmodel.traces.generator import trace_of
+    from perfmodel.traces.statistics import trace_statistics
+
+    found: list[int] = []
+    for workload in Workload:
+        if workload is Workload.TRACE:
+            continue
+        step = Step("a", StepAction.ACCESS, workload=workload, accesses=700, seed=5)
+        trace = trace_of(step, 512)
+        pages, accesses = trace.all_pages(), trace.all_words()
+        access_pages_to_write(words, pages[:300])
+        found += [int(access_pages(words, pages)), int(words.sum()), *pages[-50:].tolist()]
+        found += [int(replay_accesses(words, accesses)), int(words.sum()), *accesses[-50:].tolist()]
+        kept = np.empty(700, dtype=np.int64)
+        count = drop_recent(accesses, np.full(16, -1, dtype=np.int64), kept)
+        found += kept[: int(count)].tolist()
+        found += trace_statistics(trace).distances.tolist()
+    return [*found, *_many_ranks()]
+
+
+def _many_ranks() -> list[int]:
+    """Pages of more ranks than have thresholds of their own."""
     from perfmodel.specs.step import Workload
     from perfmodel.traces.generator import AccessTrace
 
-    found = []
-    for workload in Workload:
-        pages = AccessTrace(workload, 512, 700, seed=5, exponent=0.8).all_pages()
-        access_pages_to_write(words, pages[:300])
-        found += [int(access_pages(words, pages)), int(words.sum()), *pages[-50:].tolist()]
-    return found
+    return AccessTrace(Workload.ZIPF, 1 << 25, 50, seed=3).all_pages().tolist()
 
 
 def _chase() -> list[int]:

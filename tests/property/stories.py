@@ -18,6 +18,7 @@ from perfmodel.specs.machine import Machine
 from perfmodel.specs.policy import Policy
 from perfmodel.specs.scenario import (
     Backing,
+    Khugepaged,
     PageContent,
     Region,
     Scenario,
@@ -41,7 +42,7 @@ ACTIONS = tuple(a for a in StepAction if a not in (StepAction.FILL, StepAction.A
 LIMITED_ACTIONS = (
     *(StepAction.ACCESS, StepAction.TOUCH) * 3,
     *(StepAction.PAGEOUT, StepAction.WILLNEED) * 2,
-    *(StepAction.COLLAPSE, StepAction.KHUGEPAGED, StepAction.RECLAIM),
+    *(StepAction.COLLAPSE, StepAction.KHUGEPAGED, StepAction.RECLAIM, StepAction.WAIT),
     *(StepAction.MINCORE, StepAction.PAGEMAP, StepAction.SMAPS),
 )
 LEAST_LIMIT = 8 << 20
@@ -67,6 +68,7 @@ def tell(pick: Pick, most_steps: int) -> Story:
             zswap=pick((Zswap.NEVER, Zswap.NEVER, Zswap.ON, Zswap.OFF)),
             order9_failure=pick((0.0, 0.0, 0.0, 0.5, 1.0)),
             charge_failure=pick((0.0, 0.0, 0.0, 0.5, 1.0)),
+            khugepaged=_khugepaged(pick),
         ),
     )
     policy = Policy(
@@ -110,6 +112,7 @@ def tell_limited(pick: Pick, most_steps: int) -> Story:
             order9_failure=pick((0.0, 0.0, 0.5)),
             charge_failure=pick((0.0, 0.0, 0.5)),
             memory_limit_bytes=LEAST_LIMIT + pick((0, 4096, 1371 * 4096)),
+            khugepaged=_khugepaged(pick),
         ),
     )
     policy = Policy(
@@ -128,16 +131,20 @@ def tell_limited(pick: Pick, most_steps: int) -> Story:
     return Story(scenario, policy, device, machine, seed)
 
 
+# All but what is recorded.
+WORKLOADS = tuple(workload for workload in Workload if workload is not Workload.TRACE)
+
+
 def _limited_step(pick: Pick, name: str, scenario: Scenario) -> Step:
     action = pick(LIMITED_ACTIONS)
     fields: dict[str, Any] = {}
     if action is StepAction.ACCESS:
-        workload = pick(tuple(Workload))
+        workload = pick(WORKLOADS)
         fields |= {
             "workload": workload,
             "accesses": pick((500, 1, 100, 2000, 4000)),
             "seed": pick(range(3)),
-            "write": pick((False, True)),
+            "write": pick((False, True)) and not workload.says_what_it_writes,
         }
         if workload is Workload.ZIPF:
             fields |= {"exponent": pick((0.9, 1.2)), "scattered": pick((True, False))}
@@ -146,6 +153,8 @@ def _limited_step(pick: Pick, name: str, scenario: Scenario) -> Step:
     if action is StepAction.TOUCH:
         fields["pages_per_2mib"] = pick((16, 1, 2, 3, 100, 512))
         fields["write"] = pick((False, True))
+    elif action is StepAction.WAIT:
+        fields["milliseconds"] = pick((1000, 1, 200, 5000))
     elif action is StepAction.PAGEOUT and scenario.settings.zswap is Zswap.ON:
         fields["refuse_write"] = pick((False, True))
     return Step(name, action, **fields)
@@ -165,13 +174,26 @@ class Palette:
             (
                 *(StepAction.TOUCH, StepAction.PAGEOUT) * 2,
                 # What it changes shows only in what comes after it.
-                pick((StepAction.TOUCH, StepAction.TOUCH, StepAction.CLEAR_SOFT_DIRTY)),
+                pick((StepAction.TOUCH, StepAction.WAIT, StepAction.CLEAR_SOFT_DIRTY)),
                 *(pick((StepAction.RECLAIM, *ACTIONS)) for _ in range(2)),
                 *(pick((StepAction.FORK, *ACTIONS)) for _ in range(3)),
             ),
             (*(WHOLE,) * 4, pick((WHOLE, *PARTS)), pick((WHOLE, *PARTS))),
             (0, 0, pick(SHIFTS)),
         )
+
+
+def _khugepaged(pick: Pick) -> Khugepaged | None:
+    """Mostly so slow that a wait ends before all is done, and hard to please."""
+    if not pick((False, True, True)):
+        return None
+    return Khugepaged(
+        scan_sleep_millisecs=pick((100, 1000, 3000)),
+        pages_to_scan=pick((4096, 1, 512, 513, 514, 1026, 1027)),
+        max_ptes_swap=pick((64, 0, 511)),
+        max_ptes_none=pick((511, 0, 100)),
+        max_ptes_shared=pick((256, 0, 511)),
+    )
 
 
 def _swap_space(pick: Pick) -> SwapSpace:
@@ -231,6 +253,8 @@ def _any_step(pick: Pick, palette: Palette, scenario: Scenario, name: str) -> St
         fields["writable"] = pick((False, True))
     elif action in (StepAction.REMAP, StepAction.MOVE):
         fields["shift_pages"] = pick(palette.shifts)
+    elif action is StepAction.WAIT:
+        fields["milliseconds"] = pick((200, 1, 1000, 5000))
     elif action is StepAction.PAGEOUT and scenario.settings.zswap is Zswap.ON:
         fields["refuse_write"] = pick((False, True))
     return Step(name, action, **fields)

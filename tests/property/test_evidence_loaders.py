@@ -11,6 +11,14 @@ from hypothesis import strategies as st
 
 from perfmodel.errors import InputError
 from perfmodel.results.chase import ChaseMeasurement, ChasePoint, load_chase, save_chase
+from perfmodel.results.requests import (
+    Operation,
+    RequestPoint,
+    RequestsMeasurement,
+    load_requests,
+    save_requests,
+)
+from perfmodel.results.result import Result, StepResult
 from perfmodel.results.runtime import (
     LayoutTimes,
     RuntimeMeasurement,
@@ -25,6 +33,7 @@ from perfmodel.results.shootdown import (
     load_shootdowns,
     save_shootdowns,
 )
+from perfmodel.results.store import Measurements, load_evidence, save_measurements
 from perfmodel.specs.translation import PageSize
 from perfmodel.studies.shootdown import flush_rows, take_apart
 from tests.hardware import shootdown
@@ -37,7 +46,31 @@ LOADERS = {
     "chase": (load_chase, ChaseMeasurement),
     "shootdown": (load_shootdowns, ShootdownMeasurement),
     "runtime": (load_runtimes, RuntimeMeasurement),
+    "requests": (load_requests, RequestsMeasurement),
+    "measurements": (load_evidence, Measurements),
 }
+
+
+def measured(entry: str, pswpin: int) -> Result:
+    step = StepResult(
+        name="touch",
+        elapsed_ns=2.5,
+        interval_ns=(1.0, 3.0),
+        counters={"pswpin": pswpin, "pgfault": 0},
+        repetitions_ns=(2.0, 3.5),
+        unstable_counters=("pswpin",),
+    )
+    return Result(
+        scenario="trip",
+        machine="this machine",
+        device="zram-lz4",
+        entry=entry,
+        regions=1,
+        steps=(step,),
+        mapping={"swap_entries": None},
+        provenance={"world": "measured", "host": HOST, "entry": entry},
+        reference_ns={"kernel": ((1.0, 2.0), (3.0, 4.0))},
+    )
 
 
 def write_valid(kind: str, path: Path) -> None:
@@ -59,6 +92,25 @@ def write_valid(kind: str, path: Path) -> None:
             for remote in Remote
         )
         save_shootdowns(ShootdownMeasurement(points=points, **COMMON), path)
+    elif kind == "requests":
+        point = RequestPoint(
+            device="ram-disk",
+            operation=Operation.READ,
+            request_bytes=4096,
+            depth=2,
+            latencies_ns=(5.0, 6.0, 7.5),
+            requests=(1, 2),
+            rounds_ns=(6.0, 8.0),
+            reference_ns=(1.0, 1.0),
+        )
+        save_requests(RequestsMeasurement(points=(point,), overhead_ns=1.5, **COMMON), path)
+    elif kind == "measurements":
+        save_measurements(
+            [measured("pte", 3), measured("mthp-64k", 0)],
+            path,
+            setup={"kernel": "6.18"},
+            missing=["not measured"],
+        )
     else:
         times = tuple(
             LayoutTimes(workload="chase", footprint_bytes=1 << 23, layout=layout, **TIMES)
@@ -143,3 +195,24 @@ def test_evidence_of_another_kind_is_refused(kind, files, tmp_path):
         path.write_text(json.dumps(files[0][other]))
         with pytest.raises(InputError, match=f"is no file of perfmodel-{kind}"):
             LOADERS[kind][0](path)
+
+
+def test_what_results_share_comes_back(files):
+    loaded = load_evidence(files[1] / "measurements.json")
+    assert loaded.results == (measured("pte", 3), measured("mthp-64k", 0))
+    assert loaded.setup == {"kernel": "6.18"}
+    assert loaded.missing == ("not measured",)
+    document = files[0]["measurements"]
+    assert set(document["provenance"]) == {"world", "host"}
+    assert document["counters"] == ["pgfault", "pswpin"]
+    assert [r["steps"][0]["counters"] for r in document["results"]] == [{"pswpin": 3}, {}]
+
+
+@pytest.mark.parametrize("pairs", [[], [[1, 2]], [[1, 2], [0, 1]], [[1, 2], [3]]])
+def test_reference_loops_belong_to_repetitions(files, pairs):
+    document = copy.deepcopy(files[0]["measurements"])
+    document["results"][0]["reference_ns"]["kernel"] = pairs
+    path = files[1] / "pairs.json"
+    path.write_text(json.dumps(document))
+    with pytest.raises(InputError, match="reference_ns"):
+        load_evidence(path)

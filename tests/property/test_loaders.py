@@ -13,12 +13,14 @@ from hypothesis import strategies as st
 from perfmodel.errors import InputError
 from perfmodel.specs import catalog, io
 from perfmodel.specs.device import SwapDevice
+from perfmodel.specs.gate import Gates
 from perfmodel.specs.machine import KernelCosts, Machine
 from perfmodel.specs.policy import Policy
+from perfmodel.specs.problem import FitProblem
 from perfmodel.specs.published_devices import PublishedDevices
 from perfmodel.specs.scenario import Scenario
 from perfmodel.specs.service import BlockLayer
-from tests import device_strategies, file_strategies, strategies
+from tests import calibration_strategies, device_strategies, file_strategies, strategies
 from tests.property.helpers import to_table
 
 LOADERS = {
@@ -29,6 +31,8 @@ LOADERS = {
     "published_devices": catalog.load_published_devices,
     "scenario": catalog.load_scenario,
     "kernel_costs": catalog.load_kernel_costs,
+    "problem": catalog.load_problem,
+    "gates": catalog.load_gates,
 }
 KINDS: dict[str, type] = {
     "machine": Machine,
@@ -39,6 +43,8 @@ KINDS: dict[str, type] = {
     "scenario": Scenario,
     "policy": Policy,
     "kernel_costs": KernelCosts,
+    "problem": FitProblem,
+    "gates": Gates,
 }
 # Where a kind of file lies that is not called like its folder.
 FOLDERS = {"nvme": "device", "published_devices": "published"}
@@ -50,6 +56,8 @@ VALID = {
     "published_devices": catalog.names("published")["devices"],
     "scenario": catalog.names("scenario")["thp-sparse-touch"],
     "kernel_costs": catalog.names("kernel_costs")["linux-6.18-x86"],
+    "problem": catalog.names("problem")["swap-round-trips"],
+    "gates": catalog.names("gates")["intel-emerald-rapids-guest"],
 }
 
 
@@ -83,6 +91,8 @@ def assert_clear(error: InputError, file: str = "") -> None:
     | device_strategies.block_layers
     | strategies.policies
     | strategies.scenarios()
+    | calibration_strategies.problems()
+    | calibration_strategies.gates
 )
 def test_a_written_spec_reads_back_the_same(spec):
     text = tomli_w.dumps(to_table(spec))

@@ -34,7 +34,8 @@ def do(mechanism: Mechanism, **step: Any) -> Counts:
 
 
 def access(mechanism: Mechanism, pages: Any, **more: Any) -> Counts:
-    return do(mechanism, action="access", trace=tuple(int(page) for page in pages), **more)
+    trace = tuple((int(page), False) for page in pages)
+    return do(mechanism, action="access", trace=trace, **more)
 
 
 def test_what_fits_is_left_alone() -> None:

@@ -104,8 +104,6 @@ def test_every_price_of_a_spec_belongs_to_one_event(machine):
     owners = {"kernel": machine.kernel, "cpu": machine.cpu, "device": load_device("zram-lz4")}
     # The rest of the translation hardware, and these two, are for a simulation of the processor.
     not_priced = {"cpu.clear_2m_ns", "cpu.copy_2m_ns"}
-    # For the page allocator, which stands alone.
-    not_priced |= {"kernel.compact_scan_page_ns", "kernel.migrate_page_ns"}
     in_files = {"translation.stlb_hit_ns"} | {
         f"{owner}.{field.name}"
         for owner, spec in owners.items()
@@ -207,8 +205,10 @@ def test_steps():
         Step("touch", StepAction.TOUCH, 3, 1, 16, 64, write=True, racing=Racing.UNMAP),
         Step("protect", StepAction.PROTECT, process=7, writable=True),
         Step("move", StepAction.MOVE, shift_pages=300),
+        Step("wait", StepAction.WAIT, milliseconds=7),
     )
     default = {"page_count": PAGES_PER_PMD, "pages_per_2mib": PAGES_PER_PMD, "threads": 1}
+    default["milliseconds"] = 1000
     expected = [
         default | {"action": Action.FILL},
         default | {"action": Action.PAGEOUT, "refuse_write": 1},
@@ -221,9 +221,11 @@ def test_steps():
             "write": 1,
             "racing": 1,
             "threads": 1,
+            "milliseconds": 1000,
         },
         default | {"action": Action.PROTECT, "process": 7, "writable": 1},
         default | {"action": Action.MOVE, "shift_pages": 300},
+        default | {"action": Action.WAIT, "milliseconds": 7},
     ]
     records = abi.pack_steps(steps)
     names = abi.STEPS.names

@@ -65,6 +65,7 @@ def memory_of(states):
         tlb_arrays=np.zeros(8, dtype=np.int64),
         tlb_paths=np.zeros(8, dtype=np.int64),
         tlb=np.zeros((1, 8), dtype=np.int64),
+        timeline=np.zeros((1, layout.TIMELINE_COLUMNS), dtype=np.int64),
     )
 
 
@@ -264,6 +265,7 @@ def test_the_bounds_checks_were_on(checked_leg):
 # Each is part of its callers: for rows of both widths, or with a constant of theirs.
 INLINED_WITH_CONSTANTS = (
     "clock.charge",
+    "clock.record_own",
     "data_caches.column",
     "recency.find",
     "recency.use_block",

@@ -233,7 +233,7 @@ def repetition(elapsed: int, pswpin: int) -> dict[str, object]:
             "swap_entries": 0,
             "page_table_bytes": 131072,
         },
-        "reference_ns": 5,
+        "reference_ns": {"kernel": [4, 6]},
         "steal_ticks": 0,
     }
 
@@ -248,6 +248,8 @@ def test_summary_keeps_all_repetitions_and_names_what_moved() -> None:
     assert step.counters["pswpin"] == 512
     assert step.unstable_counters == ("pswpin",)
     assert step.breakdown_ns == {}
+    assert result.reference("kernel") == (4.0,) * 5
+    assert result.reference("none") == ()
 
 
 @pytest.mark.parametrize("repetitions", [0, 2, 1001, -5])

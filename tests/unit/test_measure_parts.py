@@ -355,7 +355,7 @@ def test_summary_has_what_was_observed() -> None:
         return {
             "steps": [step] * len(scenario.steps),
             "mapping": dict.fromkeys(mapping, 0),
-            "reference_ns": 1,
+            "reference_ns": {"kernel": [1, 1]},
             "steal_ticks": 0,
         }
 

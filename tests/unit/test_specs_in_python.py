@@ -253,10 +253,13 @@ def test_pages_of_a_touch(step, pages):
     assert step.is_whole == (step.page_count == 512)
 
 
-SYSTEM = {"reclaim", "swapoff", "khugepaged", "split-folios", "memory-failure", "zswap-writeback"}
+SYSTEM = {
+    *("reclaim", "swapoff", "khugepaged", "wait"),
+    *("split-folios", "memory-failure", "zswap-writeback"),
+}
 WITHOUT_PART = {
     *("access", "fill", "collapse", "remap", "move", "pagemap", "smaps", "fork", "exit"),
-    *("clear-soft-dirty", "reclaim", "swapoff", "khugepaged"),
+    *("clear-soft-dirty", "reclaim", "swapoff", "khugepaged", "wait"),
 }
 
 

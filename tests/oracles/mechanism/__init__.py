@@ -15,6 +15,7 @@ from tests.oracles.mechanism import (
     collapse,
     faults,
     invariants,
+    khugepaged,
     moves,
     observers,
     sharing,
@@ -22,8 +23,8 @@ from tests.oracles.mechanism import (
     system,
 )
 from tests.oracles.mechanism.memory import PAGES
-from tests.oracles.mechanism.pressure import OutOfMemoryError, Pressure
-from tests.oracles.mechanism.world import Call, Counts, Rules, World
+from tests.oracles.mechanism.pressure import Pressure
+from tests.oracles.mechanism.world import Call, Counts, OutOfMemoryError, Rules, World
 
 __all__ = ["Call", "Counts", "Mechanism", "OutOfMemoryError", "Rules"]
 
@@ -57,6 +58,7 @@ ACTIONS: dict[str, Callable[[World, Call], None]] = {
     "split-folios": system.split_folios,
     "memory-failure": system.memory_failure,
     "zswap-writeback": system.zswap_writeback,
+    "wait": khugepaged.wait,
 }
 
 

@@ -108,6 +108,7 @@ def bury(world: World, folio: Folio) -> None:
     """A folio dies that is neither mapped nor cached."""
     if not folio.mappings and not folio.cached and folio in world.folios:
         world.folios.remove(folio)
+        world.release(folio)
         if world.pressure is not None:
             world.pressure.bury(folio)
 
@@ -225,6 +226,7 @@ def split_folio(world: World, folio: Folio) -> list[Folio]:
             part.slot = folio.slot + page
             world.device.slots[part.slot].folio = part
         parts.append(part)
+    world.hand_over(folio, parts)
     for process, memory, j in mappings_of(world, folio):
         entry = memory.entries[j]
         part = parts[entry.page]

@@ -10,10 +10,9 @@ from tests.oracles.mechanism.memory import HUGE, PAGES, WHOLE, WRITABLE, Process
 from tests.oracles.mechanism.memory import is_whole as whole
 from tests.oracles.mechanism.world import Call, World
 
-MOST_SWAPPED = 64
-MOST_EMPTY = 511
-MOST_SHARED = 256
-LEAST_PRESENT_WITH_SWAP = 256
+LEAST_USED_WITH_SWAP = 256
+# Of compaction.
+FULL = 2
 
 
 def collapse_step(world: World, call: Call) -> None:
@@ -54,32 +53,42 @@ def may_collapse(process: Process, memory: Range) -> bool:
 
 def is_worth_it(world: World, process: Process, memory: Range) -> bool:
     """What khugepaged thinks of a table."""
-    swapped = empty = shared = present = 0
+    rules = world.rules
+    swapped = empty = shared = used = 0
     for entry in memory.entries:
         if entry.kind == "S":
             swapped += 1
-            if swapped > MOST_SWAPPED:
+            if swapped > rules.max_ptes_swap:
                 world.counter("thp_scan_exceed_swap_pte")
                 return False
         elif entry.folio is None:
             empty += 1
-            if empty > MOST_EMPTY:
+            if empty > rules.max_ptes_none:
+                world.counter("thp_scan_exceed_none_pte")
                 return False
         else:
-            present += 1
             shared += entry.folio.mapped_elsewhere(process)
-            if shared > MOST_SHARED:
+            if shared > rules.max_ptes_shared:
                 world.counter("thp_scan_exceed_share_pte")
                 return False
-    return present >= (LEAST_PRESENT_WITH_SWAP if swapped else 1)
+            # Only reclaim ever makes an entry old.
+            used += world.pressure is None or entry.young or entry.folio.referenced
+    return used >= (LEAST_USED_WITH_SWAP if swapped else 1)
 
 
 def collapse(world: World, process: Process, memory: Range) -> bool:
-    """Whether it came to that: the memory cgroup may be against it."""
+    """Whether it came to that: there may be no memory, or the memory cgroup may be against it."""
+    block = world.find_frames(HUGE, FULL)
+    world.khugepaged.refused = block is None
+    if block is None:
+        world.counter("thp_collapse_alloc_failed")
+        world.event("ORDER9_ALLOCATION_FAILURE")
+        return False
     world.counter("thp_collapse_alloc")
     world.event("COLLAPSE_RANGE")
     world.event("THP_ALLOCATION")
     if not world.charge(PAGES):
+        world.give_back(block)
         return False
     for j in range(PAGES):
         if memory.entries[j].kind == "S":
@@ -88,6 +97,7 @@ def collapse(world: World, process: Process, memory: Range) -> bool:
     if any(entry.kind == "S" for entry in memory.entries):
         # What was read first has been reclaimed for what was read last.
         world.uncharge(PAGES)
+        world.give_back(block)
         return False
     copied = sum(entry.kind == "P" for entry in memory.entries)
     world.event("COPY_PAGE", copied)
@@ -100,6 +110,7 @@ def collapse(world: World, process: Process, memory: Range) -> bool:
         j += length
     memory.drop_table()
     huge = world.new_folio(HUGE, process.region_page(memory, 0))
+    world.own(huge, block)
     world.admit(huge)
     if world.rules.lazy_deposit:
         world.forget_table()

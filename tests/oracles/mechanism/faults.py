@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tests.oracles.mechanism.blocks import (
     classify,
     is_own,
@@ -24,7 +26,7 @@ from tests.oracles.mechanism.memory import (
     Range,
 )
 from tests.oracles.mechanism.transfer import read, read_ahead, try_huge_read
-from tests.oracles.mechanism.world import Call, World
+from tests.oracles.mechanism.world import Block, Call, World
 
 MOST_HITS = 63
 MOST_FAULTS = 8  # of one access; more means that the oracle is wrong
@@ -67,8 +69,9 @@ def access_pages(world: World, call: Call) -> None:
     """An access step: single pages, in the order of its trace."""
     process = world.processes[call.process]
     world.warm = range(0)
-    for page in call.trace:
-        access(world, process, page, call)
+    reading, writing = (replace(call, write=write) for write in (False, True))
+    for page, write in call.trace:
+        access(world, process, page, writing if write else reading)
 
 
 def access(world: World, process: Process, region_page: int, call: Call) -> None:
@@ -136,7 +139,7 @@ def fault(world: World, process: Process, memory: Range, j: int, call: Call) -> 
     elif memory.pmd.kind == "P":
         write_huge(world, process, memory, j)
     elif memory.pmd.kind == "Z" or memory.in_one_vma():
-        fault_in_huge(world, process, memory, write=call.write)
+        fault_in_huge(world, process, memory, j, write=call.write)
     else:
         make_table(world, memory)
         pte_fault(world, process, memory, j, call.write)
@@ -145,15 +148,27 @@ def fault(world: World, process: Process, memory: Range, j: int, call: Call) -> 
 # 2 MiB
 
 
-def fault_in_huge(world: World, process: Process, memory: Range, *, write: bool) -> None:
+def fault_in_huge(
+    world: World, process: Process, memory: Range, j: int = 0, *, write: bool
+) -> None:
     """The first touch of a range, or the first write to the huge zero page."""
-    if write and not world.charge(PAGES):
+    block = world.find_frames(HUGE, world.rules.fault_effort) if write else None
+    if write and block is None:
+        world.counter("thp_fault_fallback")
+        world.per_order("anon_fault_fallback", HUGE)
+    elif write and not world.charge(PAGES):
+        assert block is not None, "it has been found"
+        world.give_back(block)
+        block = None
         world.counter("thp_fault_fallback")
         world.counter("thp_fault_fallback_charge")
         count_refused_charge(world, "anon_fault_fallback", HUGE)
-        assert memory.pmd.kind == "N", "the huge zero page is not split here yet"
-        make_table(world, memory)
-        pte_fault(world, process, memory, 0, write=True)
+    if write and block is None:
+        if memory.pmd.kind == "N":
+            make_table(world, memory)
+        else:
+            split_mapping(world, process, memory)
+        pte_fault(world, process, memory, j, write=True)
         return
     if memory.pmd.kind == "N" and not world.rules.lazy_deposit:
         world.allocate_table()
@@ -163,6 +178,7 @@ def fault_in_huge(world: World, process: Process, memory: Range, *, write: bool)
         memory.pmd.set_zero()
         return
     folio = world.new_folio(HUGE, process.region_page(memory, 0))
+    world.own(folio, block)
     world.admit(folio)
     memory.pmd.set_own(folio, WHOLE, dirty=True)
     folio.mappings.add((process.number, WHOLE))
@@ -254,17 +270,28 @@ def pte_fault(world: World, process: Process, memory: Range, j: int, write: bool
         clear_pages(world, process, memory, j, 0)
     elif write:
         order = order_to_clear(world, process, memory, j)
-        if order and not world.charge(2**order):
-            count_refused_charge(world, "anon_fault_fallback", order)
-            order = 0
-        if not order:
-            world.charge(1)
+        order, block = find_large(world, order, "anon_fault_fallback")
         world.per_order("anon_fault_alloc", order)
-        clear_pages(world, process, memory, j, order)
+        clear_pages(world, process, memory, j, order, block)
     else:
         memory.entries[j].set_zero()
         world.event("MAP_PTE")
         world.hold("pte_table", 1)
+
+
+def find_large(world: World, order: int, name: str) -> tuple[int, Block | None]:
+    """The order that there is memory for, and what has been found for it."""
+    if order:
+        block = world.find_frames(order, world.rules.fault_effort)
+        if block is None:
+            world.per_order(name, order)
+        elif world.charge(2**order):
+            return order, block
+        else:
+            world.give_back(block)
+            count_refused_charge(world, name, order)
+    world.charge(1)
+    return 0, None
 
 
 def count_refused_charge(world: World, name: str, order: int) -> None:
@@ -288,10 +315,18 @@ def order_to_clear(world: World, process: Process, memory: Range, j: int) -> int
     return order if fits else 0
 
 
-def clear_pages(world: World, process: Process, memory: Range, j: int, order: int) -> None:
+def clear_pages(
+    world: World,
+    process: Process,
+    memory: Range,
+    j: int,
+    order: int,
+    block: Block | None = None,
+) -> None:
     """A new folio of zeros; only the page that is written becomes dirty."""
     span = aligned(j, order)
     folio = world.new_folio(order, process.region_page(memory, span.start))
+    world.own(folio, block)
     world.admit(folio)
     for page, k in enumerate(span):
         memory.entries[k].set_own(folio, page, dirty=k == j)
@@ -314,6 +349,7 @@ def write_page(world: World, process: Process, memory: Range, j: int) -> None:
     page = entry.page
     world.charge(1)
     copy = world.new_folio(0, process.region_page(memory, j))
+    world.own(copy)
     world.admit(copy)
     entry.set_own(copy, 0, dirty=True)
     copy.mappings.add((process.number, 0))
@@ -399,14 +435,11 @@ def order_to_read(world: World, process: Process, memory: Range, j: int) -> int:
 def read_directly(world: World, process: Process, memory: Range, j: int) -> None:
     """Past the swap cache, into a folio that is mapped at once."""
     order = order_to_read(world, process, memory, j)
-    if order and not world.charge(2**order):
-        count_refused_charge(world, "swpin_fallback", order)
-        order = 0
-    if not order:
-        world.charge(1)
+    order, block = find_large(world, order, "swpin_fallback")
     span = aligned(j, order)
     slots = [memory.entries[k].slot for k in span]
     folio = world.new_folio(order, process.region_page(memory, span.start))
+    world.own(folio, block)
     world.admit(folio, world.device.slots[slots[0]].shadow)
     read(world, folio, slots[0])
     world.hold("cluster", folio.size)

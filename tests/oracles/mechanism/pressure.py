@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from tests.oracles.mechanism.memory import WHOLE, Entry, Folio
 from tests.oracles.mechanism.transfer import swap_out
-from tests.oracles.mechanism.world import World
+from tests.oracles.mechanism.world import OutOfMemoryError, World
 
 STOCK = 64
 RECLAIM_AT_LEAST = 32
@@ -21,10 +21,7 @@ RETRIES = 16
 COSTLY = 8
 IO_COST = 32
 PAGES_PER_GIB = 1 << 18
-
-
-class OutOfMemoryError(Exception):
-    """The kernel would kill the process: nothing can be reclaimed."""
+FLUSH_PERIOD = 2000
 
 
 @dataclass(frozen=True)
@@ -107,6 +104,7 @@ class Pressure:
         self.snapshot = 0
         self.old = Statistics()
         self.tables = 0
+        self.flushed = 0
         if not self.charge(other_pages):
             raise OutOfMemoryError
 
@@ -114,9 +112,16 @@ class Pressure:
         """Bring the statistics up to date."""
         self.old = Statistics(self.inactive.pages, self.active.pages, self.activated)
 
+    def flush_in_time(self) -> None:
+        """The flusher's turn comes every two seconds."""
+        if self.world.clock // FLUSH_PERIOD > self.flushed:
+            self.flushed = self.world.clock // FLUSH_PERIOD
+            self.flush()
+
     # Charging
 
     def charge(self, pages: int, *, may_reclaim: bool = True) -> bool:
+        self.flush_in_time()
         batch = max(STOCK, pages)
         retries, drained = RETRIES, False
         while not self.take(pages, batch):

@@ -12,22 +12,37 @@ from tests.oracles.mechanism.world import World
 def take(world: World) -> dict[str, Any]:
     names = canonical_names(world)
     processes = world.living()
+    return (
+        {
+            "processes": {process.number: of_process(process, names) for process in processes},
+            "folios": [of_folio(folio) for folio in names],
+            "slots": {
+                number: (
+                    slot.count,
+                    -1 if slot.folio is None else names[slot.folio],
+                    slot.zero,
+                    slot.zswap,
+                    slot.neighbour,
+                )
+                for number, slot in sorted(world.device.slots.items())
+            },
+            "clusters": of_clusters(world.device),
+            "slot_readahead": world.slot_memory,
+        }
+        | of_pressure(world, names)
+        | of_frames(world, names)
+    )
+
+
+def of_frames(world: World, names: dict[Folio, int]) -> dict[str, Any]:
+    """Where folios lie, and how much is free in blocks of each order."""
+    zone = world.zone
+    if zone is None:
+        return {}
     return {
-        "processes": {process.number: of_process(process, names) for process in processes},
-        "folios": [of_folio(folio) for folio in names],
-        "slots": {
-            number: (
-                slot.count,
-                -1 if slot.folio is None else names[slot.folio],
-                slot.zero,
-                slot.zswap,
-                slot.neighbour,
-            )
-            for number, slot in sorted(world.device.slots.items())
-        },
-        "clusters": of_clusters(world.device),
-        "slot_readahead": world.slot_memory,
-    } | of_pressure(world, names)
+        "frames": [zone.frame_of[world.owners[folio]] for folio in names],
+        "free_blocks": zone.free_counts(),
+    }
 
 
 def of_pressure(world: World, names: dict[Folio, int]) -> dict[str, Any]:

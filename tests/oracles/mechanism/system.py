@@ -169,7 +169,9 @@ def zswap_writeback(world: World, call: Call) -> None:
                 continue
             slot = world.device.slots[number]
             if slot.zswap and slot.folio is None:
-                enter_cache(world, world.new_folio(0, page), number)
+                folio = world.new_folio(0, page)
+                world.own(folio)
+                enter_cache(world, folio, number)
                 write_back(world)
                 slot.zswap = False
 

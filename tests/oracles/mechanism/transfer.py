@@ -14,7 +14,7 @@ from tests.oracles.mechanism.blocks import (
     take_from_cache,
 )
 from tests.oracles.mechanism.memory import HUGE, Entry, Folio, Process, Range
-from tests.oracles.mechanism.world import World
+from tests.oracles.mechanism.world import Block, World
 
 # Reading
 
@@ -62,6 +62,7 @@ def read_page_into_cache(world: World, slot: int, requests: Requests) -> Folio:
     world.charge(1)
     shadow = world.device.slots[slot].shadow
     folio = world.new_folio(0, world.device.slots[slot].page)
+    world.own(folio)
     enter_cache(world, folio, slot)
     world.admit(folio, shadow)
     world.lock(folio)
@@ -71,13 +72,14 @@ def read_page_into_cache(world: World, slot: int, requests: Requests) -> Folio:
 
 def try_huge_read(world: World, process: Process, memory: Range) -> Folio | str:
     """An order-9 folio in the cache for a PMD swap entry that has nothing cached, or the reason."""
-    reason = why_no_huge_read(world, process, memory)
-    if reason is not None:
+    block = find_huge(world, process, memory)
+    if isinstance(block, str):
         world.per_order("swpin_fallback", HUGE)
-        return reason
+        return block
     slot = memory.pmd.slot
     shadow = world.device.slots[slot].shadow
     folio = world.new_folio(HUGE, process.region_page(memory, 0))
+    world.own(folio, block)
     enter_cache(world, folio, slot)
     world.admit(folio, shadow)
     world.lock(folio)
@@ -86,19 +88,24 @@ def try_huge_read(world: World, process: Process, memory: Range) -> Folio | str:
     return folio
 
 
-def why_no_huge_read(world: World, process: Process, memory: Range) -> str | None:
+def find_huge(world: World, process: Process, memory: Range) -> Block | str:
+    """Memory for it, charged; or why there is none."""
     slots = [world.device.slots[memory.pmd.slot + j] for j in range(2**HUGE)]
     number = process.number * (world.rules.regions + 1) + memory.number
     if len({slot.zero for slot in slots}) > 1:
         return "mixed_zero_state"
-    if world.rules.order9_fails(world.steps_done, number):
+    fails = world.rules.order9_fails(world.steps_done, number)
+    block = None if fails else world.find_frames(HUGE, world.rules.fault_effort)
+    if block is None:
         world.event("ORDER9_ALLOCATION_FAILURE")
         return "no_order9_page"
     if world.rules.charge_fails(world.steps_done, number) or not world.charge(len(slots)):
+        world.give_back(block)
         world.event("ORDER9_ALLOCATION_FAILURE")
         world.per_order("swpin_fallback_charge", HUGE)
         return "charge_refused"
     if any(slot.zswap for slot in slots):
+        world.give_back(block)
         world.uncharge(len(slots))
         world.event("SWAPIN_FOLIO")
         world.event("SWAPIN_LARGE_FOLIO")
@@ -106,7 +113,7 @@ def why_no_huge_read(world: World, process: Process, memory: Range) -> str | Non
         world.hold("cluster", len(slots))
         world.hold("cluster", len(slots))
         return "zswap"
-    return None
+    return block
 
 
 # Readahead

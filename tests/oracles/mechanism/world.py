@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.oracles.buddy import Zone
 from tests.oracles.mechanism.memory import HUGE, PAGES, WRITABLE, Folio, Process
 from tests.oracles.mechanism.slots import Device
 from tests.oracles.translation import Hardware, Mmu, TlbGeometry
@@ -45,6 +46,16 @@ class Rules:
     other_charged_pages: int = 1
     # What the region is filled with: thp, mthp (folios of swapin_order) or base pages.
     backing: str = "thp"
+    # khugepaged; milliseconds between its passes, 0 if it never wakes.
+    scan_sleep: int = 0
+    alloc_sleep: int = 60_000
+    pages_to_scan: int = 4096
+    max_ptes_swap: int = 64
+    max_ptes_none: int = 511
+    max_ptes_shared: int = 256
+    # Makes the machine's page frames; and how hard a fault tries for a large folio.
+    zone: Callable[[], Zone] | None = None
+    fault_effort: int = 2
 
 
 @dataclass(frozen=True)
@@ -64,8 +75,10 @@ class Call:
     racing: str = "none"
     # How many CPUs take turns; in which order they do does not show in what is counted.
     threads: int = 1
-    # Region pages that an access step goes to, one after the other.
-    trace: tuple[int, ...] = ()
+    # Of a wait.
+    milliseconds: int = 0
+    # Region pages that an access step goes to, one after the other, and whether it writes there.
+    trace: tuple[tuple[int, bool], ...] = ()
 
     @property
     def is_whole(self) -> bool:
@@ -132,6 +145,29 @@ class Translations:
         return "walk"
 
 
+class OutOfMemoryError(Exception):
+    """The kernel would kill the process: nothing can be reclaimed."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """Page frames that have been found; `owner` is the zone's name for who holds them."""
+
+    owner: int
+
+
+@dataclass
+class Khugepaged:
+    """Where it is: its next range, or at the head of its list of processes."""
+
+    wakes: int | None = None
+    process: int | None = None
+    number: int = 0
+    # Whether the last range that it looked at found no memory.
+    refused: bool = False
+    life: Iterator[int] = field(default_factory=lambda: iter(()))
+
+
 class World:
     def __init__(self, rules: Rules) -> None:
         self.rules = rules
@@ -147,6 +183,13 @@ class World:
         self.steps_done = 0
         self.now = Counts()
         self.refuse_write = False
+        # Milliseconds; nothing takes any time but waiting.
+        self.clock = 0
+        # Page frames, if they can run out, and the zone's names for who holds which.
+        self.zone = rules.zone() if rules.zone is not None else None
+        self.owners: dict[Folio, int] = {}
+        self.blocks = 0
+        self.khugepaged = Khugepaged()
         # The memory cgroup, if it has a limit; `Mechanism` sets it.
         self.pressure: Any = None
         # Region pages of the folio that the last fault of this 2 MiB read, cleared or copied.
@@ -195,6 +238,53 @@ class World:
         folio = Folio(order, first)
         self.folios.add(folio)
         return folio
+
+    # Page frames
+
+    def find_frames(self, order: int, effort: int) -> Block | None:
+        """A block for a large folio; without a zone, any amount."""
+        if self.zone is None:
+            return Block(-1)
+        before = self.zone.counts.copy()
+        self.blocks += 1
+        owner = -self.blocks
+        frame = self.zone.try_hard(order, owner, True, effort)
+        done = self.zone.counts - before
+        self.event("COMPACT_SCAN_PAGE", done["compact_migrate_scanned"])
+        self.event("COMPACT_SCAN_PAGE", done["compact_free_scanned"])
+        self.event("MIGRATE_PAGE", done["pgmigrate_success"])
+        return Block(owner) if frame >= 0 else None
+
+    def give_back(self, block: Block) -> None:
+        if self.zone is not None:
+            self.zone.release(block.owner)
+
+    def own(self, folio: Folio, block: Block | None = None) -> None:
+        """A folio gets the block that was found for it, or finds a page."""
+        if self.zone is None:
+            return
+        if block is None:
+            self.blocks += 1
+            block = Block(-self.blocks)
+            if self.zone.allocate(0, block.owner, True) < 0:
+                raise OutOfMemoryError
+        self.owners[folio] = block.owner
+
+    def hand_over(self, folio: Folio, parts: list[Folio]) -> None:
+        """Every part of a folio keeps its page frame."""
+        if self.zone is None:
+            return
+        owner = self.owners.pop(folio)
+        frame = self.zone.frame_of.pop(owner)
+        del self.zone.held[frame]
+        for offset, part in enumerate(parts):
+            self.blocks += 1
+            self.owners[part] = -self.blocks
+            self.zone.give(frame + offset, 0, -self.blocks, True)
+
+    def release(self, folio: Folio) -> None:
+        if self.zone is not None:
+            self.zone.release(self.owners.pop(folio))
 
     def allocate_table(self, *, by_force: bool = False) -> None:
         self.event("PAGE_TABLE_ALLOCATION")

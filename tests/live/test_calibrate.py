@@ -1,0 +1,129 @@
+"""A calibration that is interrupted or killed goes on, and leaves the machine as it found it."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from perfmodel.calibrate.run import run_file
+from perfmodel.measure.journal import Journal
+from perfmodel.measure.system import System
+from perfmodel.results.store import load_evidence
+from perfmodel.results.unfinished import load_unfinished
+
+from .conftest import machine_state
+
+PLAN = """
+name = "live"
+description = "Two arms, so many repetitions that there is time to be interrupted."
+repetitions = 60
+quick_repetitions = 3
+minutes = 5
+quick_minutes = 4
+turns = 10
+
+[[arms]]
+scenario = "probe-discard-swapped"
+entries = ["pte", "mthp-64k"]
+"""
+ARMS, REPETITIONS, BEFORE_THE_SIGNAL = 2, 60, 8
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> Path:
+    path = tmp_path / "live.toml"
+    path.write_text(PLAN)
+    return path
+
+
+@pytest.fixture
+def command(perfmodel_command: list[str], plan: Path) -> list[str]:
+    return [*perfmodel_command, "calibrate", "--measure-only", "--plan", str(plan)]
+
+
+@pytest.fixture
+def running(command: list[str], tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A calibration in another process, with some repetitions on disk."""
+    file = tmp_path / "evidence.json"
+    process = subprocess.Popen(
+        [*command, "--save-evidence", str(file)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    try:
+        deadline = time.monotonic() + 60
+        unfinished = run_file(file)
+        while not unfinished.exists() or unfinished.read_text().count("\n") < BEFORE_THE_SIGNAL:
+            assert process.poll() is None, process.stderr.read() if process.stderr else ""
+            assert time.monotonic() < deadline, "nothing was measured within a minute"
+            time.sleep(0.05)
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+        Journal(System()).restore()
+
+
+def journal() -> Path:
+    return Path(os.environ["PERFMODEL_STATE_DIR"]) / "journal.json"
+
+
+def go_on(command: list[str], file: Path) -> str:
+    done = subprocess.run(
+        [*command, "--resume", str(file)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_signal_costs_nothing(
+    running: subprocess.Popen[bytes], number: signal.Signals, command: list[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "evidence.json"
+    during = machine_state()
+    running.send_signal(number)
+    _, errors = running.communicate(timeout=60)
+    assert not file.exists()
+    kept = load_unfinished(run_file(file))
+    assert sum(map(len, kept.repetitions)) >= BEFORE_THE_SIGNAL - 2
+    if number is signal.SIGKILL:
+        assert System().active_swaps(), "the kill left nothing to put back"
+    else:
+        assert b"go on with --resume" in errors
+        assert b"Traceback" not in errors
+        assert not journal().exists()
+        assert machine_state() != during
+        assert System().active_swaps() == []
+    said = go_on(command, file)
+    assert ("a killed run had left" in said) == (number is signal.SIGKILL)
+    assert not run_file(file).exists()
+    assert System().active_swaps() == []
+    results = load_evidence(file).results
+    assert len(results) == ARMS
+    for result, before in zip(results, kept.repetitions, strict=True):
+        assert result.steps[1].counters["thp_swpout"] == result.regions
+        assert len(result.reference_ns["kernel"]) == REPETITIONS
+        times = [float(done.steps[0].elapsed_ns) for _, done in before]
+        assert list(result.steps[0].repetitions_ns[: len(times)]) == times
+
+
+def test_a_changed_setup_is_refused(
+    running: subprocess.Popen[bytes], command: list[str], tmp_path: Path
+) -> None:
+    running.send_signal(signal.SIGINT)
+    running.communicate(timeout=60)
+    unfinished = run_file(tmp_path / "evidence.json")
+    head, _, rest = unfinished.read_text().partition("\n")
+    changed = json.loads(head)
+    changed["setup"]["page_cluster"] = "5"
+    unfinished.write_text(json.dumps(changed) + "\n" + rest)
+    done = subprocess.run(
+        [*command, "--resume", str(unfinished)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "page_cluster: 5, 3" in done.stderr
+    assert "Traceback" not in done.stderr
