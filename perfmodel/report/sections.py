@@ -9,12 +9,11 @@ import attrs
 from matplotlib.figure import Figure
 
 from perfmodel.calibrate.judge import ValidationRun, summarise
-from perfmodel.errors import PerfmodelError
+from perfmodel.errors import InputError, Problem
 from perfmodel.report.comparison import comparison_section
 from perfmodel.report.notes import step_notes
 from perfmodel.report.parts import (
     Cell,
-    Json,
     Picture,
     Section,
     Table,
@@ -22,9 +21,9 @@ from perfmodel.report.parts import (
     number,
     picture,
     provenance_rows,
-    records,
     table,
 )
+from perfmodel.report.plain_sections import PLAIN, nested_tables, plain_section
 from perfmodel.report.reading import made, shaped, without
 from perfmodel.report.study_sections import sweep_section, thrash_section
 from perfmodel.results.documents import Document
@@ -35,6 +34,7 @@ from perfmodel.specs.policy import MEASURED_ENTRIES, SIMULATED_ENTRIES, check_en
 from perfmodel.specs.scenario import Scenario
 from perfmodel.studies.compare import Comparison, Fallback
 
+_MOST_PROBLEMS = 3
 # What follows from the rest of a validated step, and what a document need not say.
 _DERIVED = ("relative_error", "inside_interval", "counters_equal", "error_beside_seen")
 _UNSAID = {"run": 1, "stands_in": True, "comes_back": False}
@@ -50,12 +50,23 @@ def section(document: Document) -> Section:
     """
     try:
         return _MAKERS[document.kind](document)
-    except PerfmodelError:
-        raise
+    except InputError as error:
+        raise _few(error, str(document.source)) from None
     except Exception as error:  # whatever a file contains, no traceback
         reason = f"{type(error).__name__}: {str(error)[:200]}"
         message = f"does not fit together as a result of {document.kind!r} ({reason})"
         raise document.problem(message) from None
+
+
+def _few(error: InputError, file: str) -> InputError:
+    """The first problems of a file, each with its name; one damage may show in many places."""
+    first = [
+        problem if problem.file else Problem(problem.message, file=file, key=problem.key)
+        for problem in error.problems[:_MOST_PROBLEMS]
+    ]
+    if more := len(error.problems) - len(first):
+        first.append(Problem(f"and {more} more like these", file=file))
+    return InputError(first)
 
 
 def _check_result(document: Document, result: Result, key: str = "") -> None:
@@ -248,7 +259,7 @@ def _validate(document: Document) -> Section:
         pictures=pictures,
         tables=(
             table("Steps", columns, shape.runs, note="Times in us per 2 MiB."),
-            *_tables(document, others, ""),
+            *nested_tables(document, others, ""),
         ),
     )
 
@@ -374,95 +385,6 @@ def _experiment(document: Document) -> Section:
     )
 
 
-def _tables(document: Document, value: Any, title: str) -> list[Table]:
-    """Lists of JSON objects, wherever they stand, as tables."""
-    if isinstance(value, list):
-        if value and all(isinstance(inner, Mapping) for inner in value):
-            found = [records(title, value)]
-            for at, inner in enumerate(value[:8]):
-                name = next((str(v) for v in inner.values() if isinstance(v, str)), str(at + 1))
-                for key, deeper in inner.items():
-                    found += _tables(document, deeper, f"{title}, {name[:60]}: {heading(key)}")
-            return found
-        return []
-    if isinstance(value, Mapping):
-        return [
-            one
-            for key, inner in value.items()
-            for one in _tables(
-                document, inner, f"{title}: {heading(key)}" if title else heading(key)
-            )
-        ]
-    return []
-
-
-_TITLES = {
-    "latency": "Load latency against working set",
-    "shootdown": "What flushing TLBs costs",
-    "runtime": "Runtime models, judged by measured programs",
-    "doctor": "What this machine can measure",
-}
-
-
-def _shootdown_picture(document: Document) -> tuple[Picture, ...]:
-    from perfmodel.plot.shootdown import shootdown_figure
-    from perfmodel.studies.shootdown import FlushRow
-
-    flushes = without(document.table["flushes"], "relative_errors")
-    shape = shaped(attrs.evolve(document, table={"flushes": flushes}), flushes=tuple[FlushRow, ...])
-    if not shape.flushes:
-        return ()
-    caption = "Cost of a flush in three parts, each on its own scale: measured and predicted."
-    return (picture(shootdown_figure(shape.flushes), caption, "Three charts of microseconds."),)
-
-
-def _latency_picture(document: Document) -> tuple[Picture, ...]:
-    from perfmodel.plot.latency import latency_by_size
-    from perfmodel.plot.style import new_figure
-    from perfmodel.specs.translation import PageSize
-    from perfmodel.studies.latency import Latency
-
-    shape = shaped(document, page_sizes=dict[str, tuple[Latency, ...]])
-    found = {}
-    for name, row in shape.page_sizes.items():
-        if name not in (PageSize.SIZE_4K, PageSize.SIZE_2M):
-            raise document.problem("must be 4k or 2m", f"page_sizes.{name}")
-        if not row or any(point.ns <= 0 or point.size_bytes < 1 for point in row):
-            raise document.problem("must be positive latencies", f"page_sizes.{name}")
-        found[PageSize(name)] = list(row)
-    if not found:
-        return ()
-    figure, (ax,) = new_figure(width_inches=7.0)
-    latency_by_size(found, ax)
-    caption = "Predicted latency of a chase through every line of a buffer."
-    return (picture(figure, caption, "Line chart of nanoseconds against buffer size."),)
-
-
-def _any(document: Document) -> Section:
-    """Documents without sentences of their own: facts, tables, and a figure where there is one."""
-    told: Json = document.table
-    pictures: tuple[Picture, ...] = ()
-    if "flushes" in told:
-        pictures = _shootdown_picture(document)
-    elif "page_sizes" in told:
-        pictures = _latency_picture(document)
-    facts = {
-        heading(key): str(value)[:300]
-        for key, value in told.items()
-        if isinstance(value, str | int | float)
-    }
-    if isinstance(told.get("host"), Mapping):
-        facts |= {f"host {heading(key)}": str(value) for key, value in told["host"].items()}
-    shown = {key: value for key, value in told.items() if key not in ("provenance", "host")}
-    return made(
-        document,
-        _TITLES[document.kind],
-        facts=facts,
-        pictures=pictures,
-        tables=tuple(_tables(document, shown, "")),
-    )
-
-
 _MAKERS: dict[str, Callable[[Document], Section]] = {
     "simulate": _result,
     "measure": _result,
@@ -474,5 +396,5 @@ _MAKERS: dict[str, Callable[[Document], Section]] = {
     "thrash": thrash_section,
     "sweep": sweep_section,
     "sweep-folder": sweep_section,
-    **dict.fromkeys(_TITLES, _any),
+    **dict.fromkeys(PLAIN, plain_section),
 }
