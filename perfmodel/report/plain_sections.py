@@ -1,4 +1,4 @@
-"""Documents without sentences of their own as sections: facts, tables, a figure where there is one."""
+"""Documents without sentences of their own: facts, tables, and a figure where there is one."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def nested_tables(document: Document, value: Any, title: str) -> list[Table]:
         return [
             one
             for key, inner in value.items()
-            for one in _tables(
+            for one in nested_tables(
                 document, inner, f"{title}: {heading(key)}" if title else heading(key)
             )
         ]
