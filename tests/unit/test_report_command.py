@@ -39,7 +39,7 @@ machine = "amd-zen3"
 device = "zram-lz4"
 entries = ["pte", "pmd"]
 pairs = [{ above = "pmd", below = "pte" }]
-draws = 8
+draws = 20
 break_even = { axis = "fault_ns", output = "touch" }
 
 [[axes]]
@@ -65,8 +65,8 @@ def results(folder):
     small = str(folder / "small.toml")
     on = ["--machine", "amd-zen3", "--json"]
     commands = {
-        "simulate": ["simulate", small, "--draws", "8", *on],
-        "compare": ["compare", small, "--entries", "pte,mthp-64k,pmd", "--draws", "8", *on],
+        "simulate": ["simulate", small, "--draws", "20", *on],
+        "compare": ["compare", small, "--entries", "pte,mthp-64k,pmd", "--draws", "20", *on],
         "device": ["device", "optane-p5800x", "--depths", "1,8", "--requests", "1000", "--json"],
         "thrash": ["thrash", "amd-zen3", "--pages", "64,512", "--sizes", "2", "--limit", "16 MiB",
                    "--rounds", "2", "--json"],
