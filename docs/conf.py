@@ -24,7 +24,6 @@ html_theme_options = {
     "font_family": "system-ui, 'Liberation Sans', Arial, sans-serif",
     "head_font_family": "system-ui, 'Liberation Sans', Arial, sans-serif",
 }
-html_static_path = ["figures"]
 html_show_sourcelink = False
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3
