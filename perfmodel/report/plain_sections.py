@@ -40,6 +40,7 @@ PLAIN = {
     "latency": "Load latency against working set",
     "shootdown": "What flushing TLBs costs",
     "runtime": "Runtime models, judged by measured programs",
+    "trace": "What a program accesses",
     "doctor": "What this machine can measure",
 }
 
@@ -101,8 +102,13 @@ def plain_section(document: Document) -> Section:
         for key, value in told.items()
         if isinstance(value, str | int | float)
     }
-    if isinstance(told.get("host"), Mapping):
-        facts |= {f"host {heading(key)}": str(value) for key, value in told["host"].items()}
+    for key, value in told.items():
+        if isinstance(value, Mapping) and key != "provenance":
+            facts |= {
+                f"{heading(key)}: {heading(name)}": str(inner)[:300]
+                for name, inner in value.items()
+                if isinstance(inner, str | int | float)
+            }
     shown = {key: value for key, value in told.items() if key not in ("provenance", "host")}
     return made(
         document,

@@ -31,6 +31,7 @@ _KEYS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("latency", ("page_sizes",)),
     ("latency", ("measured", "predicted")),
     ("shootdown", ("machine", "predicted")),
+    ("trace", ("trace", "head")),
     ("doctor", ("capabilities", "host")),
 )
 KINDS = (*dict.fromkeys(kind for kind, _ in _KEYS), "measure", "measurements", "sweep-folder")
