@@ -17,7 +17,7 @@ from perfmodel.calibrate import programs
 from perfmodel.errors import CapabilityError, InputError, Problem
 from perfmodel.measure.capabilities import require
 from perfmodel.measure.run import Progress, summarise
-from perfmodel.measure.session import LiveSession, Repetition
+from perfmodel.measure.session import LiveSession, Repetition, put_back_left_over
 from perfmodel.measure.setup import require_same, setup
 from perfmodel.measure.system import System
 from perfmodel.results.provenance import spec_digest
@@ -179,6 +179,8 @@ def start(
     if file.exists():
         message = "exists already; measurements are never overwritten, choose another name"
         raise InputError(Problem(message, file=str(file)))
+    # What a killed run has left is not the machine's set-up.
+    put_back_left_over(report=report)
     found = possible(plan, quick=quick)
     for line in found.missing:
         report(line)
@@ -227,6 +229,7 @@ def resume(
     if plan_digest(plan) != state.head.sha256:
         message = f"plan {plan.name} or one of its scenarios has changed since; start anew"
         raise InputError(Problem(message, file=str(path), key="sha256"))
+    put_back_left_over(report=report)
     require_same({str(path): state.head.setup, "this machine now": setup()}, key="setup")
     found = possible(plan, quick=state.head.quick)
     if found.arms != state.head.arms:

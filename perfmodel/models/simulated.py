@@ -94,7 +94,9 @@ def clock_decides(scenario: Scenario, device: SwapDevice) -> bool:
 
 
 def chance_decides(scenario: Scenario, policy: Policy) -> bool:
-    """Whether what happens is drawn: an allocation may or may not fail."""
+    """Whether what happens is drawn: what fails, or how memory was used before."""
+    if scenario.memory is not None:
+        return True
     chances = (
         max(policy.order9_failure, scenario.settings.order9_failure),
         scenario.settings.charge_failure,

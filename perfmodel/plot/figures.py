@@ -97,14 +97,14 @@ def breakdown_by_entry(
 def breakdown_figure(comparison: Comparison) -> Figure:
     """The breakdown of the page-out, of what follows and of all else, on one scale."""
     steps = comparison.scenario.steps
-    known = (StepAction.FILL, StepAction.PAGEOUT, StepAction.TOUCH)
+    known = (StepAction.FILL, StepAction.PAGEOUT)
+    others = [step for step in steps if step.action not in known and not step.action.touches]
     panels = {
         "Page out": tuple(step.name for step in steps if step.action is StepAction.PAGEOUT),
         "Bring back and use": comparison.fallback.steps,
-        "Other steps": tuple(step.name for step in steps if step.action not in known),
+        "Other steps": tuple(step.name for step in others),
     }
-    if not panels["Other steps"]:
-        del panels["Other steps"]
+    panels = {title: names for title, names in panels.items() if names}
     height = 1.6 + 0.38 * len(comparison.arms)
     figure, axes = new_figure(len(panels), height_inches=height)
     used: dict[str, Artist] = {}

@@ -27,6 +27,7 @@ PARTS: dict[str, tuple[str, str]] = {
     "page_table_walk": ("page-table walk", "#6699CC"),
     "split_and_collapse": ("split and collapse", "#661100"),
     "reclaim": ("reclaim", "#EECC66"),
+    "idle": ("idle", "#F5F5F5"),
     "block_layer": ("block layer", "#777788"),
     "device_wait": ("device wait", "#BBBBBB"),
     "lock_wait": ("lock wait", "#997700"),

@@ -52,18 +52,19 @@ class Row:
 def step_groups(scenario: Scenario) -> tuple[tuple[str, ...], ...]:
     """Names of the page-outs, of the first touch after each, of the touches after that, and others.
 
-    The fill and what is touched before the first page-out are in none of them.
+    The fill and what is touched before the first page-out are in none of them; under a memory limit
+    the fill pages out by itself.
     """
     groups: tuple[list[str], ...] = ([], [], [], [])
-    swapped_out = False
+    swapped_out = scenario.is_limited
     for step in scenario.steps:
         if step.action is StepAction.PAGEOUT:
             groups[0].append(step.name)
             swapped_out = True
-        elif step.action is StepAction.TOUCH and groups[0]:
+        elif step.action.touches and (groups[0] or scenario.is_limited):
             groups[1 if swapped_out else 2].append(step.name)
             swapped_out = False
-        elif step.action not in (StepAction.FILL, StepAction.TOUCH):
+        elif step.action is not StepAction.FILL and not step.action.touches:
             groups[3].append(step.name)
     return tuple(tuple(group) for group in groups)
 

@@ -101,8 +101,11 @@ class Result:
     reference_ns: dict[str, tuple[tuple[float, float], ...]] = attrs.field(factory=dict)
 
     def reference(self, name: str) -> tuple[float, ...]:
-        """Mean of a reference loop's two times beside each repetition; empty if it was not run."""
-        return tuple((before + after) / 2 for before, after in self.reference_ns.get(name, ()))
+        """The lesser of a reference loop's two times beside each repetition: noise only adds.
+
+        Empty if it was not run. docs/calibration.md says why it is not the mean.
+        """
+        return tuple(min(pair) for pair in self.reference_ns.get(name, ()))
 
     def step(self, name: str) -> StepResult:
         """The step of that name."""

@@ -49,6 +49,11 @@ class StepAction(StrEnum):
         return self in _OF_THE_SYSTEM
 
     @property
+    def touches(self) -> bool:
+        """Whether it accesses pages, one after the other."""
+        return self in _ACCESSING
+
+    @property
     def takes_part(self) -> bool:
         """Whether it may act on a part of every 2 MiB."""
         return self in _TAKES_PART

@@ -35,7 +35,8 @@ class Fallback:
     Parameters
     ----------
     per_2mib_ns : float
-        Time of all touch steps after the first page-out, `pte` minus `pmd`.
+        Time of all touches and accesses after the first page-out (under a memory limit: the fill),
+        `pte` minus `pmd`.
     interval_ns : tuple of float
         90 % interval of that difference, both arms with the same draws.
     ratio : float
@@ -133,12 +134,16 @@ class Comparison:
 
 
 def return_steps(scenario: Scenario) -> list[int]:
-    """Touch steps after the first page-out: they bring memory back and use it."""
+    """Touches and accesses after the first page-out: they bring memory back and use it.
+
+    Under a memory limit the fill is that page-out.
+    """
     actions = [step.action for step in scenario.steps]
-    if StepAction.PAGEOUT not in actions:
+    out = StepAction.FILL if scenario.is_limited else StepAction.PAGEOUT
+    if out not in actions:
         return []
-    first = actions.index(StepAction.PAGEOUT)
-    return [i for i, action in enumerate(actions) if i > first and action is StepAction.TOUCH]
+    first = actions.index(out)
+    return [i for i, action in enumerate(actions) if i > first and action.touches]
 
 
 def compare(

@@ -248,7 +248,7 @@ def test_every_cut_of_a_file_is_refused_in_one_line(results: list[Result], tmp_p
     ("change", "said"),
     [
         ({"format": "other"}, "is no file of perfmodel-measurements"),
-        ({"version": 99}, "version: must be 1"),
+        ({"version": 99}, "version: must be 2"),
         ({"results": 3}, "results: must be a list"),
         ({"extra": 3}, "extra: is not known here"),
     ],

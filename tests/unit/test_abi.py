@@ -104,8 +104,6 @@ def test_every_price_of_a_spec_belongs_to_one_event(machine):
     owners = {"kernel": machine.kernel, "cpu": machine.cpu, "device": load_device("zram-lz4")}
     # The rest of the translation hardware, and these two, are for a simulation of the processor.
     not_priced = {"cpu.clear_2m_ns", "cpu.copy_2m_ns"}
-    # For the page allocator, which stands alone.
-    not_priced |= {"kernel.compact_scan_page_ns", "kernel.migrate_page_ns"}
     in_files = {"translation.stlb_hit_ns"} | {
         f"{owner}.{field.name}"
         for owner, spec in owners.items()

@@ -8,6 +8,8 @@ import pytest
 from perfmodel.constants import PMD_BYTES
 from perfmodel.errors import InputError
 from perfmodel.models.simulated import simulate, simulate_draws
+from perfmodel.plot.figures import breakdown_figure
+from perfmodel.report.table import rows, step_groups
 from perfmodel.results.result import Result, StepResult
 from perfmodel.specs.catalog import load_device, load_machine, load_policy, load_scenario
 from perfmodel.specs.quantity import How, Quantity
@@ -264,6 +266,17 @@ def test_no_entries():
 def test_a_scenario_that_brings_nothing_back(steps):
     with pytest.raises(InputError, match="made: steps: has no touch after a page-out"):
         run(scenario(*steps))
+
+
+def test_under_a_limit_the_fill_pages_out_and_accesses_bring_back():
+    small = attrs.evolve(load_scenario("trace-sqlite"), name="small")
+    steps = [attrs.evolve(step, rounds=1) for step in small.steps]
+    found = run(attrs.evolve(small, steps=tuple(steps)), entries=["pte", "pmd"])
+    assert found.fallback.steps == ("first", "again")
+    assert step_groups(found.scenario) == ((), ("first",), ("again",), ())
+    text = "\n".join(str(row) for row in rows(found))
+    assert "pmd" in text
+    assert [axes.get_title() for axes in breakdown_figure(found).axes] == ["Bring back and use"]
 
 
 @pytest.mark.parametrize("kind", ["scenario", "machine", "device"])

@@ -223,7 +223,7 @@ def test_units_are_converted_once(tmp_path):
             "steps.2.page",
             8,
             "steps[2].page",
-            "known are accesses, action, exponent, first_page, mix, name, page_count",
+            "known are accesses, action, exponent, first_page, milliseconds, mix, name",
         ),
         ("scenario", "held_out", "yes", "held_out", "must be true or false, not 'yes'"),
     ],
