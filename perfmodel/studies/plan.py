@@ -382,17 +382,15 @@ class _Maker:
 
     def _with_others(self, axis: Axis, base: dict[str, Any]) -> ResolvedAxis:
         """An axis of one field, or of several that always have the same value."""
-        single = attrs.evolve(axis, also=())
         resolved = []
         for field in (axis.field, *axis.also):
             root, _, path = field.partition(".")
             if root not in base:
                 raise ValueError(f"goes with {field!r}, which does not begin with a spec's name")
-            resolved.append(self._axis(attrs.evolve(single, field=field), root, path, base[root]))
-        first, *others = resolved
-        if not others:
-            return first
-        return attrs.evolve(first, axis=axis, is_price=False, also=tuple(others))
+            resolved.append(self._axis(attrs.evolve(axis, field=field, also=()), root, path, base[root]))
+        if not axis.also:
+            return resolved[0]
+        return attrs.evolve(resolved[0], axis=axis, is_price=False, also=tuple(resolved[1:]))
 
     def _axis(self, axis: Axis, root: str, path: str, spec: Any) -> ResolvedAxis:
         values = axis.points()
@@ -476,10 +474,8 @@ class _Maker:
                 message = "must have the same region as the scenario"
                 raise InputError(Problem(message, key="mixture.scenario"))
             if case.needs_engine:
-                message = (
-                    "ranges under a memory limit, on several CPUs or on a busy device are not "
-                )
-                message += "independent, so that there is no mixture of them"
+                message = "ranges under a memory limit, on several CPUs or on a busy device are "
+                message += "not independent, so that there is no mixture of them"
                 raise InputError(Problem(message, key="mixture"))
 
 
