@@ -198,7 +198,7 @@ def _compare(document: Document) -> Section:
 def _validate(document: Document) -> Section:
     runs = without(document.table["runs"], *_DERIVED)
     if isinstance(runs, list):
-        runs = [_UNSAID | run if isinstance(run, Mapping) else run for run in runs]
+        runs = [{**_UNSAID, **run} if isinstance(run, Mapping) else run for run in runs]
     shape = shaped(
         attrs.evolve(document, table=document.table | {"runs": runs}),
         machine=str,

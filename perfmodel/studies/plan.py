@@ -1,7 +1,6 @@
 """From a study to its cells: axes found in the specs, values in order, and the specs of each cell.
 
-Everything that a cell needs is loaded here, so that workers elsewhere read no files.
-"""
+Everything that a cell needs is loaded here: workers elsewhere read no files."""
 
 from __future__ import annotations
 
@@ -381,13 +380,14 @@ class _Maker:
         return found
 
     def _with_others(self, axis: Axis, base: dict[str, Any]) -> ResolvedAxis:
-        """An axis of one field, or of several that always have the same value."""
+        """An axis of one field, or of several with the same value."""
         resolved = []
         for field in (axis.field, *axis.also):
             root, _, path = field.partition(".")
             if root not in base:
                 raise ValueError(f"goes with {field!r}, which does not begin with a spec's name")
-            resolved.append(self._axis(attrs.evolve(axis, field=field, also=()), root, path, base[root]))
+            own = attrs.evolve(axis, field=field, also=())
+            resolved.append(self._axis(own, root, path, base[root]))
         if not axis.also:
             return resolved[0]
         return attrs.evolve(resolved[0], axis=axis, is_price=False, also=tuple(resolved[1:]))
