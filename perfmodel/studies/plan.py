@@ -353,8 +353,7 @@ class _Maker:
                     found.append(self._with_others(axis, base))
             except ValueError as error:
                 self._complain(number, "field", f"{axis.field!r} {error}")
-        names = [axis.name for axis in found]
-        taken = {output.name for output in self.study.outputs}
+        names, taken = [axis.name for axis in found], {each.name for each in self.study.outputs}
         for name in names:
             if names.count(name) > 1 or name in taken or name in _RESERVED:
                 message = f"an axis must not be called {name!r} as well; give it another name"
@@ -381,13 +380,14 @@ class _Maker:
         return found
 
     def _with_others(self, axis: Axis, base: dict[str, Any]) -> ResolvedAxis:
-        """An axis of one field, or of several that always have the same value."""
+        """One field, or several that always have the same value."""
         resolved = []
         for field in (axis.field, *axis.also):
             root, _, path = field.partition(".")
             if root not in base:
                 raise ValueError(f"goes with {field!r}, which does not begin with a spec's name")
-            resolved.append(self._axis(attrs.evolve(axis, field=field, also=()), root, path, base[root]))
+            each = attrs.evolve(axis, field=field, also=())
+            resolved.append(self._axis(each, root, path, base[root]))
         if not axis.also:
             return resolved[0]
         return attrs.evolve(resolved[0], axis=axis, is_price=False, also=tuple(resolved[1:]))
