@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check live notebooks docs studies benchmark benchmark-load benchmark-sweep benchmark-tlb benchmark-devices benchmark-traces clean
+.PHONY: demo test check live notebooks docs site picture studies benchmark benchmark-load benchmark-sweep benchmark-tlb benchmark-devices benchmark-traces clean
 
 $(VENV)/.installed: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -33,6 +33,14 @@ notebooks: $(VENV)/.installed
 # After a change to the mechanism or its callers.
 docs: $(VENV)/.installed
 	$(BIN)/python -m perfmodel.report.callers > docs/callers.md
+
+# The documentation as a site in build/site; a warning is an error.
+site: $(VENV)/.installed
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs build/site
+
+# The picture of README.md and of the site.
+picture: $(VENV)/.installed
+	$(BIN)/python docs/figures/make.py
 
 # All installed studies: a figure and the numbers of each in report/studies; some minutes.
 studies: $(VENV)/.installed

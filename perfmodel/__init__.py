@@ -5,7 +5,9 @@ The names below are loaded when they are first used, so that `import perfmodel` 
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import Any
 
 __version__ = "0.1.0"
@@ -31,6 +33,24 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'perfmodel' has no attribute {name!r}")
     module, attribute = _EXPORTS[name]
     return getattr(import_module(module), attribute)
+
+
+class _CalledPackage(ModuleType):
+    """A package below this one that has the name of a function above."""
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        return __getattr__(self.__name__.rpartition(".")[2])(*arguments, **options)
+
+
+class _Package(ModuleType):
+    # Importing `perfmodel.measure` sets that name here, and would hide the function from then on.
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in _EXPORTS and isinstance(value, ModuleType):
+            value.__class__ = _CalledPackage
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
 
 
 def __dir__() -> list[str]:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from perfmodel.errors import InputError, Problem
 from perfmodel.host import processor
+from perfmodel.results.documents import stamped
 from perfmodel.specs.catalog import default_machine, load_machine
 from perfmodel.specs.machine import Machine
 
@@ -34,6 +36,16 @@ def say_if_compiling() -> None:
         say("compiling the engine; that takes a minute or two, this once")
     else:
         say("compiling the engine; that takes a minute or two every time: no cache folder is yours")
+
+
+def given_command() -> str:
+    """What was typed, to type it again."""
+    return shlex.join(["perfmodel", *sys.argv[1:]])
+
+
+def result(kind: str, document: Mapping[str, Any]) -> dict[str, Any]:
+    """The document of a result, with its kind and the command, so that `report` can take it."""
+    return stamped(kind, document, given_command())
 
 
 def print_json(document: Any) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -11,10 +10,12 @@ import attrs
 from cyclopts import Parameter
 
 from perfmodel.cli.common import (
+    given_command,
     parse_parameters,
     pick_machine,
     print_json,
     progress_bar,
+    result,
     say,
     say_if_compiling,
     split_entries,
@@ -98,18 +99,17 @@ def compare(
         arms = _measure(loaded, swap_device, list(comparison.arms), measured, repetitions)
         comparison = attrs.evolve(comparison, measured={arm.entry: arm for arm in arms})
     if json:
-        print_json(comparison.to_json())
+        print_json(result("compare", comparison.to_json()))
     else:
         from perfmodel.report.table import comparison_table
 
         sys.stdout.write(comparison_table(comparison) + "\n")
     if save_json is not None:
-        write_json(comparison.to_json(), save_json)
+        write_json(result("compare", comparison.to_json()), save_json)
     if report is not None:
         from perfmodel.report.page import write_report
 
-        command = shlex.join(["perfmodel", *sys.argv[1:]])
-        say(f"report written to {write_report(comparison, report, command)}")
+        say(f"report written to {write_report(comparison, report, given_command())}")
 
 
 def _measure(

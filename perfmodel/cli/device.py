@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from perfmodel.cli.common import print_json, progress_bar, split_entries, write_report
+from perfmodel.cli.common import print_json, progress_bar, result, split_entries, write_report
 from perfmodel.errors import InputError, Problem
 from perfmodel.specs import catalog
 from perfmodel.specs.device import SwapDevice
@@ -90,14 +90,17 @@ def device(
             )
             progress(index + 1, len(devices))
         comparisons = compare_published_devices([one.name for one in devices], seed=seed)
-    document = {
-        "devices": {name: [point.to_json() for point in row] for name, row in sweeps.items()},
-        "published": {
-            comparison.device: [value.to_json() for value in comparison.values]
-            for comparison in comparisons
+    document = result(
+        "device",
+        {
+            "devices": {name: [point.to_json() for point in row] for name, row in sweeps.items()},
+            "published": {
+                comparison.device: [value.to_json() for value in comparison.values]
+                for comparison in comparisons
+            },
+            "left_out": list(catalog.load_published_devices().left_out),
         },
-        "left_out": list(catalog.load_published_devices().left_out),
-    }
+    )
     if json:
         print_json(document)
     else:

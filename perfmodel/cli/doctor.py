@@ -8,7 +8,7 @@ from typing import Annotated
 import attrs
 from cyclopts import Parameter
 
-from perfmodel.cli.common import print_json, say
+from perfmodel.cli.common import print_json, result, say
 from perfmodel.errors import CapabilityError
 from perfmodel.host import facts
 from perfmodel.measure.capabilities import capabilities, left_over_changes, measurable
@@ -38,11 +38,14 @@ def doctor(
     entries = measurable(MEASURED_ENTRIES, found[:-1])
     if json:
         print_json(
-            {
-                "host": facts(),
-                "capabilities": [attrs.asdict(capability) for capability in found],
-                "measurable_entries": entries,
-            }
+            result(
+                "doctor",
+                {
+                    "host": facts(),
+                    "capabilities": [attrs.asdict(capability) for capability in found],
+                    "measurable_entries": entries,
+                },
+            )
         )
         return
     host = facts()

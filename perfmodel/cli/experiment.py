@@ -8,7 +8,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from perfmodel.cli.common import print_json, progress_bar, say_if_compiling, write_report
+from perfmodel.cli.common import print_json, progress_bar, result, say_if_compiling, write_report
 
 
 def experiment(
@@ -35,7 +35,8 @@ def experiment(
 
     with progress_bar("simulating") as progress:
         found = compare_experiments(names, seed=seed, progress=progress)
-    document = {"experiments": [compared.to_json() for compared in found]}
+    told = {"experiments": [compared.to_json() for compared in found]}
+    document = result("experiment", told)
     if json:
         print_json(document)
     else:
@@ -45,4 +46,9 @@ def experiment(
     if report is not None:
         from perfmodel.plot.experiments import experiment_figure
 
-        write_report(experiment_figure(found), document, report, "experiments")
+        write_report(
+            experiment_figure({one.experiment.name: one.ratios for one in found}),
+            document,
+            report,
+            "experiments",
+        )

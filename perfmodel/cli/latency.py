@@ -14,6 +14,7 @@ from perfmodel.cli.common import (
     pick_machine,
     print_json,
     progress_bar,
+    result,
     say,
     write_figure,
 )
@@ -72,7 +73,7 @@ def latency(
     else:
         document, lines, figure = _predicted(pick_machine(machine), seed)
     if json:
-        print_json(document)
+        print_json(result("latency", document))
     else:
         sys.stdout.write("\n".join(lines) + "\n")
     if out is not None:

@@ -35,6 +35,7 @@ for _name, _help in {
     "thrash": "Predict where a PMD entry starts to lose: used share of 2 MiB against memory limit.",
     "sweep": "Calculate all what-ifs of a study: grids, samples, break-even, sensitivity.",
     "experiment": "Set published swap experiments beside the same ones, scaled down, in the model.",
+    "report": "Make one HTML page of any results: figures, tables, what they rest on.",
     "doctor": "Say what this machine can measure, and put back what a killed run left.",
     "show": "List machines, devices and scenarios, or show one with its sources.",
 }.items():

@@ -13,6 +13,7 @@ from perfmodel.cli.common import (
     check_evidence,
     print_json,
     progress_bar,
+    result,
     say,
     write_figure,
     write_json,
@@ -87,16 +88,19 @@ def runtime(
             progress=progress,
         )
     judgement = judge_models(programs, again)
-    document = {
-        "machine": chosen.name,
-        "host": first.host,
-        "started": first.started,
-        "host_page_size": None if host == "none" else host,
-        "overlap": overlap,
-        "models": [row.to_json() for row in judgement.rows],
-        "left_out": judgement.left_out,
-        "programs": [program.to_json() for program in programs],
-    }
+    document = result(
+        "runtime",
+        {
+            "machine": chosen.name,
+            "host": first.host,
+            "started": first.started,
+            "host_page_size": None if host == "none" else host,
+            "overlap": overlap,
+            "models": [row.to_json() for row in judgement.rows],
+            "left_out": judgement.left_out,
+            "programs": [program.to_json() for program in programs],
+        },
+    )
     if json:
         print_json(document)
     else:

@@ -14,6 +14,7 @@ from perfmodel.cli.common import (
     pick_machine,
     print_json,
     progress_bar,
+    result,
     say,
     write_figure,
 )
@@ -65,7 +66,7 @@ def shootdown(
     else:
         document, lines, figure = _measured(chosen, evidence, save_evidence, seconds)
     if json:
-        print_json(document)
+        print_json(result("shootdown", document))
     else:
         sys.stdout.write("\n".join(lines) + "\n")
     if out is not None and figure is not None:

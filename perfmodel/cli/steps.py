@@ -5,14 +5,17 @@ from __future__ import annotations
 import sys
 
 from perfmodel.cli.common import print_json
+from perfmodel.cli.common import result as stamp
 from perfmodel.report.notes import step_notes
 from perfmodel.results.result import Result
+
+_KINDS = {"simulated": "simulate", "measured": "measure"}
 
 
 def print_result(result: Result, *, json: bool) -> None:
     """One result as a JSON document, or per step the time, where it went, and what was counted."""
     if json:
-        print_json(result.to_json())
+        print_json(stamp(_KINDS[result.provenance["world"]], result.to_json()))
         return
     world = result.provenance["world"]
     lines = [f"{result.scenario}, {result.entry}, {result.device}, {result.machine} ({world})"]

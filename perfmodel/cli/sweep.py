@@ -11,7 +11,14 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from perfmodel.cli.common import print_json, progress_bar, say, say_if_compiling, write_report
+from perfmodel.cli.common import (
+    print_json,
+    progress_bar,
+    result,
+    say,
+    say_if_compiling,
+    write_report,
+)
 from perfmodel.errors import CapabilityError, InputError, Problem
 
 
@@ -72,7 +79,7 @@ def sweep(
     findings = find(swept)
     if out is not None:
         say(f"all numbers are in {out / 'dataset.nc'}")
-    document = swept.to_json() | findings.to_json()
+    document = result("sweep", swept.to_json() | findings.to_json())
     if json:
         print_json(document)
     else:

@@ -12,6 +12,7 @@ from perfmodel.cli.common import (
     pick_machine,
     print_json,
     progress_bar,
+    result,
     say_if_compiling,
     split_entries,
     write_report,
@@ -79,7 +80,7 @@ def thrash(
             seed=seed,
             progress=progress,
         )
-    document = study.to_json()
+    document = result("thrash", study.to_json())
     if json:
         print_json(document)
     else:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from perfmodel.cli.common import print_json, progress_bar, say, write_report
+from perfmodel.cli.common import print_json, progress_bar, result, say, write_report
 from perfmodel.constants import PAGE_BYTES
 from perfmodel.errors import InputError, Problem
 from perfmodel.specs.catalog import TRACE_SUFFIX, find_trace
@@ -232,7 +232,8 @@ def stat(
         raise InputError(Problem("has no accesses", file=str(path)))
     with progress_bar("reading") as progress:
         found = trace_statistics(file, progress=progress)
-    document = {"trace": path.stem, "head": file.head, "remarks": file.remarks, **found.to_json()}
+    told = {"trace": path.stem, "head": file.head, "remarks": file.remarks, **found.to_json()}
+    document = result("trace", told)
     if json:
         print_json(document)
     else:

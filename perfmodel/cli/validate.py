@@ -22,6 +22,7 @@ from perfmodel.cli.common import (
     pick_machine,
     print_json,
     progress_bar,
+    result,
     say,
     say_if_compiling,
     write_figure,
@@ -102,10 +103,10 @@ def validate(
         if save_evidence is not None:
             save_measurements(measured, save_evidence)
             say(f"measurements written to {save_evidence}")
-    document = validation.to_json()
+    told = validation.to_json()
     lines = validation_lines(validation)
     more, more_lines = _rivals(picked, validation, runs, left_out=leave_one_out)
-    document |= more
+    document = result("validate", told | more)
     lines += more_lines
     _write(validation, document, figure, report)
     if write_gates is not None:

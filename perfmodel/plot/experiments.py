@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
@@ -10,23 +10,25 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from perfmodel.plot.style import MEASURED, PREDICTED, new_figure
-from perfmodel.studies.experiments import ComparedExperiment
+from perfmodel.studies.experiments import ComparedRatio
+
+Ratios = Mapping[str, Sequence[ComparedRatio]]
 
 _TICKS = (0.002, 0.01, 0.05, 0.2, 0.5, 1, 2, 5, 10, 20)
 _GRID = "#DDDDDD"
 
 
-def ratios_by_experiment(found: Sequence[ComparedExperiment], ax: Axes) -> Axes:
-    """A row for each ratio: published, and simulated with its interval."""
+def ratios_by_experiment(found: Ratios, ax: Axes) -> Axes:
+    """A row for each ratio, by experiment: published, and simulated with its interval."""
     rows, names = [], []
     row = 0
-    for compared in found:
+    for name, ratios in found.items():
         ax.annotate(
-            compared.experiment.name, (0.0, row), xycoords=("axes fraction", "data"),
+            name, (0.0, row), xycoords=("axes fraction", "data"),
             xytext=(4, 0), textcoords="offset points", va="center", weight="bold", fontsize="small",
         )  # fmt: skip
         row += 1
-        for ratio in compared.ratios:
+        for ratio in ratios:
             low, high = ratio.interval
             ax.plot([low, high], [row, row], color=PREDICTED, alpha=0.35, linewidth=6,
                     solid_capstyle="butt", label="simulated, 90 % interval")  # fmt: skip
@@ -51,9 +53,9 @@ def ratios_by_experiment(found: Sequence[ComparedExperiment], ax: Axes) -> Axes:
     return ax
 
 
-def experiment_figure(found: Sequence[ComparedExperiment]) -> Figure:
+def experiment_figure(found: Ratios) -> Figure:
     """All experiments under one another."""
-    rows = sum(1 + len(compared.ratios) for compared in found)
+    rows = sum(1 + len(ratios) for ratios in found.values())
     figure, (ax,) = new_figure(width_inches=9.5, height_inches=1.6 + 0.29 * rows)
     ratios_by_experiment(found, ax)
     handles: dict[str, Artist] = {}

@@ -28,6 +28,11 @@ def sweep_lines(swept: Sweep, findings: Findings) -> Iterator[str]:
         for output in study.outputs:
             yield ""
             yield from _table(swept, output.name)
+    yield from finding_lines(findings)
+
+
+def finding_lines(findings: Findings) -> Iterator[str]:
+    """Break-even points, indices and tornado, each behind an empty line."""
     if findings.break_even is not None:
         yield ""
         yield from _break_even_lines(findings.break_even)
@@ -43,13 +48,15 @@ def _table(swept: Sweep, name: str) -> Iterator[str]:
     found = swept.dataset[name]
     yield f"{found.attrs['long_name']} [{found.attrs['units']}], best (90 %)"
     axes = [axis.name for axis in swept.plan.axes]
-    rows = list(itertools.islice(_rows(swept), _MOST_ROWS))
+    rows = list(itertools.islice(cell_rows(swept), _MOST_ROWS))
     entries = list(swept.study.entries)
     heads = [*axes, *entries]
     lines = [heads]
     for selection, values in rows:
         cell = found.isel(selection)
-        lines.append([*map(_value, values), *(_bounds(cell.sel(entry=entry)) for entry in entries)])
+        lines.append(
+            [*map(_value, values), *(bounds_text(cell.sel(entry=entry)) for entry in entries)]
+        )
     widths = [max(len(line[at]) for line in lines) for at in range(len(heads))]
     for line in lines:
         yield "  " + "  ".join(text.rjust(width) for text, width in zip(line, widths, strict=True))
@@ -57,7 +64,8 @@ def _table(swept: Sweep, name: str) -> Iterator[str]:
         yield f"  ... {swept.plan.cells - _MOST_ROWS} more; --out keeps all of them"
 
 
-def _rows(swept: Sweep) -> Iterator[tuple[dict[str, int], list[Any]]]:
+def cell_rows(swept: Sweep) -> Iterator[tuple[dict[str, int], list[Any]]]:
+    """Every cell: where it stands in the dataset, and the values of the axes."""
     plan = swept.plan
     for cell in range(plan.cells):
         values = list(plan.values(cell))
@@ -75,7 +83,8 @@ def _value(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _bounds(cell: Any) -> str:
+def bounds_text(cell: Any) -> str:
+    """The best value of one cell and its interval."""
     if "draw" in cell.dims:
         cell = cell.isel(draw=0)
     if "bound" not in cell.dims:

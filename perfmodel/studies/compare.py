@@ -12,6 +12,7 @@ from perfmodel.constants import PICOSECONDS_PER_NANOSECOND
 from perfmodel.errors import InputError, Problem
 from perfmodel.models.simulated import DEFAULT_DRAWS, simulate_draws
 from perfmodel.results.result import Result
+from perfmodel.specs import io
 from perfmodel.specs.catalog import load_device, load_machine, load_policy, load_scenario
 from perfmodel.specs.device import SwapDevice
 from perfmodel.specs.machine import Machine
@@ -122,6 +123,7 @@ class Comparison:
     def to_json(self) -> dict[str, Any]:
         """As `--json` prints it."""
         document: dict[str, Any] = {
+            "scenario": io.to_table(self.scenario),
             "arms": {entry: result.to_json() for entry, result in self.arms.items()},
             "fallback": self.fallback.to_json(),
         }

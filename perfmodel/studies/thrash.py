@@ -161,6 +161,20 @@ class ThrashStudy:
         }
 
 
+@attrs.frozen(eq=False)
+class StoredThrash(ThrashStudy):
+    """A study read back from what was printed: crossings as they were, draws as their bounds.
+
+    `cost_ns` of a cell is best, low and high.
+    """
+
+    lines: dict[str, list[Crossing]]
+
+    def crossings(self, rival: str) -> list[Crossing]:
+        """The crossing line as it was printed."""
+        return self.lines[rival]
+
+
 def crossing_pages(pages: Sequence[int], ratios: Costs) -> Costs:
     """Where a ratio falls to 1 for good, on straight lines between logarithms.
 

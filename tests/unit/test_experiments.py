@@ -107,13 +107,13 @@ def test_text_and_figure_say_all(compared):
     text = "\n".join(experiment_lines([compared, compared]))
     for part in ("pmd / base", "assumed: all of it", "missed: for a reason", "left out: the rest"):
         assert part in text
-    figure = experiment_figure([compared])
+    figure = experiment_figure({compared.experiment.name: compared.ratios})
     assert [text.get_text() for text in figure.legends[0].get_texts()] == [
         "simulated, 90 % interval",
         "simulated",
         "published",
     ]
-    assert to_svg(figure) == to_svg(experiment_figure([compared]))
+    assert to_svg(figure) == to_svg(experiment_figure({compared.experiment.name: compared.ratios}))
 
 
 @pytest.mark.parametrize(
