@@ -352,8 +352,7 @@ class _Maker:
                     found.append(self._with_others(axis, base))
             except ValueError as error:
                 self._complain(number, "field", f"{axis.field!r} {error}")
-        names = [axis.name for axis in found]
-        taken = {output.name for output in self.study.outputs}
+        names, taken = [axis.name for axis in found], {each.name for each in self.study.outputs}
         for name in names:
             if names.count(name) > 1 or name in taken or name in _RESERVED:
                 message = f"an axis must not be called {name!r} as well; give it another name"
