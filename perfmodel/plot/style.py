@@ -10,6 +10,7 @@ import matplotlib as mpl
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from PIL import Image
 
 # Bars are stacked in this order: what all arms have in common stands next to the axis, so that what
 # differs between them shows at the far end. Colours are Paul Tol's "muted" ones, a few more of his,
@@ -38,6 +39,7 @@ PARTS: dict[str, tuple[str, str]] = {
 }
 PREDICTED = "#0072B2"
 MEASURED = "#D55E00"
+_PALETTE = 128  # colours; text is still smooth
 
 
 def _style(**more: Any) -> Any:  # matplotlib types the keys as one long Literal
@@ -75,6 +77,16 @@ def to_svg(figure: Figure) -> bytes:
     with mpl.rc_context(_style(**{"svg.hashsalt": "perfmodel", "svg.fonttype": "path"})):
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     return buffer.getvalue()
+
+
+def to_small_png(figure: Figure) -> bytes:
+    """The figure as PNG with few dots and a palette: some 15 KB, for notebooks that are kept."""
+    buffer, small = io.BytesIO(), io.BytesIO()
+    with mpl.rc_context(_style()):
+        figure.savefig(buffer, format="png", dpi=80)
+    with Image.open(buffer) as picture:
+        picture.convert("RGB").quantize(_PALETTE).save(small, format="png", optimize=True)
+    return small.getvalue()
 
 
 def save_figure(figure: Figure, path: Path) -> None:

@@ -1,0 +1,248 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # The what-ifs, (a) to (l)
+#
+# Twelve questions that kernel developers ask about PMD swap entries. Each is asked here in a small
+# version that takes seconds: few points, few draws. The installed studies ask the same with all
+# points and 400 draws (`make studies`); their findings stand in `docs/sweep.md`. Profile: a KVM
+# guest on Emerald Rapids, swap on zram with lz4, unless it says otherwise.
+
+# %%
+import attrs
+from IPython.display import Image
+
+import perfmodel as pm
+from perfmodel.plot.style import new_figure, to_small_png
+from perfmodel.plot.sweep import study_figure
+from perfmodel.plot.thrash import cost_ratio_map
+from perfmodel.report.sweep import break_even_text
+from perfmodel.specs.scenario import Khugepaged, PageContent, Region, Scenario, Settings
+from perfmodel.specs.step import Step, StepAction
+from perfmodel.studies.findings import find
+from perfmodel.studies.thrash import study_thrash
+
+machine = pm.machine("intel-emerald-rapids-guest")
+
+
+def smaller(name, *, draws=40, entries=None, **values):
+    """An installed study with fewer values on its axes and fewer draws, calculated."""
+    study = pm.study(name)
+    axes = []
+    for axis in study.axes:
+        short = axis.name or axis.field.rpartition(".")[2]
+        axes.append(attrs.evolve(axis, values=values[short]) if short in values else axis)
+    pairs = tuple(p for p in study.pairs if entries is None or {p.above, p.below} <= set(entries))
+    study = attrs.evolve(
+        study, axes=tuple(axes), draws=draws, entries=entries or study.entries, pairs=pairs
+    )
+    swept = pm.sweep(study)
+    return swept, find(swept)
+
+
+def break_evens(findings):
+    for point in findings.break_even.points:
+        others = ", ".join(f"{name} {value}" for name, value in point.others.items())
+        print(f"{others or 'all'}: {break_even_text(point, findings.break_even.unit)}")
+
+
+# %% [markdown]
+# ## (a) How many of the 512 pages must be used?
+#
+# One fault brings back 2 MiB, wanted or not.
+
+# %%
+swept, findings = smaller(
+    "touch-density", device=("zram-lz4", "optane-p5800x"), pages=(1, 4, 16, 64, 128, 256, 512)
+)
+break_evens(findings)
+Image(to_small_png(study_figure(swept, findings)))
+
+# %% [markdown]
+# ## (b) What if the folio in the swap cache is split before the fault?
+#
+# HUGE becomes SPLIT with some probability, and the PTE code goes on page by page. On a RAM disk,
+# where the swap cache is not left at once:
+
+# %%
+break_evens(smaller("cache-decay")[1])
+
+# %% [markdown]
+# ## (c) What if 512 free slots, or an order-9 page, cannot be had?
+#
+# A THP without a free cluster is split before it goes out, a PMD entry without an order-9 page when
+# it comes back.
+
+# %%
+swept, _ = smaller("free-clusters", free_clusters=(0, 4, 8, 12, 16), entries=("pte", "pmd"))
+out = swept.dataset["out"].sel(bound="best").to_pandas() / 1000
+print("swap-out, us per 2 MiB, by free clusters for 16 THPs:")
+print(out.round(0).to_string())
+break_evens(smaller("fallback-probability")[1])
+
+# %% [markdown]
+# ## (d) What happens near the memory limit?
+#
+# A program uses n pages of every 2 MiB, round after round, in more memory than it may have. Blue is
+# where PMD entries cost less than PTE entries, red where they cost more.
+
+# %%
+study = study_thrash(
+    machine,
+    rivals=["pte"],
+    pages=[8, 64, 128, 256, 384, 512],
+    sizes=[1.25, 2.0, 4.0],
+    limit_bytes=8 << 20,
+)
+figure, (ax,) = new_figure(width_inches=7.5, height_inches=3.6)
+mesh = cost_ratio_map(study, "pte", ax)
+ax.set_xscale("log", base=2)
+ax.set_yscale("log", base=2)
+ax.set_xticks(study.pages, [str(count) for count in study.pages])
+ax.set_yticks(study.sizes, [f"{size:g}" for size in study.sizes])
+ax.set_xlabel("pages used of every 2 MiB")
+ax.set_ylabel("region over limit")
+figure.colorbar(mesh, ax=ax, label="log2 of pmd over pte")
+Image(to_small_png(figure))
+
+# %% [markdown]
+# ## (e) Which locality does a 2 MiB swap-in need?
+#
+# Accesses to single pages by Zipf rank, in twice the memory limit; hot pages are dealt out at
+# random, or stand beside each other.
+
+# %%
+swept, _ = smaller("locality", draws=20, entries=("pte", "mthp-64k", "pmd"), exponent=(1.2,))
+name = pm.study("locality").outputs[0].name
+print((swept.dataset[name].sel(bound="best").squeeze().to_pandas() / 1000).round(2).to_string())
+
+# %% [markdown]
+# ## (f) Synchronous or asynchronous devices?
+#
+# On zram the CPU works, on an SSD it waits.
+
+# %%
+swept, _ = smaller("sync-async", device=("zram-lz4", "pmem", "optane-p5800x", "samsung-pm9a3"))
+print("us per 2 MiB, half of the pages used:")
+print((swept.dataset["back"].sel(bound="best").to_pandas() / 1000).round(0).to_string())
+
+# %% [markdown]
+# ## (g) What if zswap has the pages?
+#
+# Zswap cannot load 2 MiB at once today: a PMD entry is split at the fault. What a 2 MiB load would
+# be worth is shown by the same pages on a plain zram device, which can.
+
+# %%
+for name in ("fallback-zswap", "thp-roundtrip"):
+    for entry in ("pte", "pmd"):
+        result = pm.simulate(name, machine, entry=entry)
+        step = next(s for s in result.steps if s.counters.get("pgmajfault"))
+        print(
+            f"{name:16s} {entry:4s} {step.name}: {result.per_2mib_us(step.name):6.0f} us per "
+            f"2 MiB, {step.counters['pgmajfault'] // result.regions} faults for each"
+        )
+
+# %% [markdown]
+# ## (h) How long are locks held? (k) What do system calls gain?
+#
+# One PMD entry is looked at instead of 512 PTEs; where slots are counted, the cluster's 512 words
+# are gone through all the same.
+
+# %%
+for study, unit in (("lock-holds", "longest hold, us"), ("callers", "us per 2 MiB")):
+    swept, _ = smaller(study)
+    print(unit)
+    for output in swept.study.outputs:
+        best = swept.dataset[output.name].sel(bound="best").to_series() / 1000
+        print(f"  {output.name:22s} " + ", ".join(f"{e} {v:8.3f}" for e, v in best.items()))
+
+# %% [markdown]
+# ## (i) What does it do to page tables?
+#
+# Behind a PMD swap entry a PTE table is kept in reserve, so that a split cannot fail. Without that
+# reserve (`pmd-lazy`) the memory comes back with the swap-out:
+
+# %%
+gone = Scenario(
+    name="gone",
+    description="64 MiB filled and swapped out.",
+    region=Region(64 << 20, PageContent.HALF_RANDOM),
+    steps=(Step("fill", StepAction.FILL), Step("pageout", StepAction.PAGEOUT)),
+)
+for entry in ("pte", "pmd", "pmd-lazy"):
+    mapping = pm.simulate(gone, machine, entry=entry).mapping
+    print(f"{entry:8s} {mapping['page_table_bytes'] // 1024:4d} KiB of page tables for 64 MiB")
+
+# %% [markdown]
+# ## (j) How long do pieces stay pieces?
+#
+# khugepaged makes a range whole again, at its pace. The touch after the wait is where the tax on
+# translation ends. With the kernel's pace, and with one ten times as fast:
+
+# %%
+figure, (ax,) = new_figure(width_inches=7.5, height_inches=3.6)
+waits = (5, 15, 25, 35, 45, 60)
+for label, pace in (("every 10 s (default)", 10_000), ("every second", 1_000)):
+    whole = []
+    for seconds in waits:
+        waiting = Scenario(
+            name="waiting",
+            description="Back from swap in pieces; then khugepaged has some time.",
+            region=Region(64 << 20, PageContent.HALF_RANDOM),
+            settings=Settings(khugepaged=Khugepaged(scan_sleep_millisecs=pace)),
+            steps=(
+                Step("fill", StepAction.FILL),
+                Step("pageout", StepAction.PAGEOUT),
+                Step("touch", StepAction.TOUCH),
+                Step("wait", StepAction.WAIT, milliseconds=1000 * seconds),
+                Step("touch-again", StepAction.TOUCH),
+            ),
+        )
+        result = pm.simulate(waiting, machine, entry="pte", draws=20)
+        whole.append(result.mapping["pmd_mapped_bytes"] / (64 << 20) * 100)
+    ax.plot(waits, whole, marker="o", label=label)
+ax.set_xlabel("seconds since the swap-in of 64 MiB by PTEs")
+ax.set_ylabel("mapped by PMDs again [%]")
+ax.set_ylim(-3, 103)
+ax.legend(frameon=False)
+Image(to_small_png(figure))
+
+# %% [markdown]
+# ## (l) What do many CPUs change?
+#
+# Every CPU brings back its own ranges of 128 MiB. Fewer faults mean fewer holds of the cluster's
+# lock.
+
+# %%
+for entry in ("pte", "pmd"):
+    for threads in (1, 4, 16):
+        crowd = Scenario(
+            name="crowd",
+            description="Many CPUs swap in at a time.",
+            region=Region(128 << 20, PageContent.HALF_RANDOM),
+            steps=(
+                Step("fill", StepAction.FILL),
+                Step("pageout", StepAction.PAGEOUT),
+                Step("touch", StepAction.TOUCH, threads=threads),
+            ),
+        )
+        step = pm.simulate(crowd, machine, entry=entry, draws=20).step("touch")
+        waiting = step.breakdown_ns.get("lock_wait", 0.0) / sum(step.breakdown_ns.values())
+        print(
+            f"{entry:4s} {threads:2d} CPUs: {step.elapsed_ns / 1e6:6.2f} ms, {waiting:5.1%} of "
+            "the CPUs' time is waiting for locks"
+        )
+
+# %% [markdown]
+# How to ask your own question is the subject of the next notebook.
