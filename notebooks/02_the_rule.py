@@ -164,5 +164,5 @@ Image(to_small_png(figure))
 
 # %% [markdown]
 # So a PMD entry is a bet with a small stake, where all pages are wanted, as here. What 2 MiB cost
-# where few are is question (a) of the what-ifs. `docs/callers.md` has every caller with every class;
-# `perfmodel show mechanism` prints it.
+# where few are is question (a) of the what-ifs. `docs/callers.md` has every caller with every
+# class; `perfmodel show mechanism` prints it.

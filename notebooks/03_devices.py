@@ -32,8 +32,8 @@ from perfmodel.studies.published_devices import compare_published_devices
 # %% [markdown]
 # ## What is installed
 #
-# A device does its work on the CPU that asks, or is served in a queue of its own, or is known by its
-# prices only.
+# A device does its work on the CPU that asks, or is served in a queue of its own, or is known by
+# its prices only.
 
 # %%
 for name in names("device"):

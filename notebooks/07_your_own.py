@@ -43,7 +43,7 @@ folder = Path(tempfile.mkdtemp(prefix="perfmodel-"))
 # %%
 (folder / "night-and-morning.toml").write_text("""
 name = "night-and-morning"
-description = "A service goes to swap over night; in the morning some pages of every 2 MiB are used."
+description = "A service is swapped out over night; in the morning it uses some of its pages."
 
 [parameters]
 pages_used = 64
