@@ -22,6 +22,7 @@
 # %%
 from collections import defaultdict
 
+import attrs
 import numpy as np
 import pandas as pd
 from IPython.display import Image
@@ -76,7 +77,7 @@ Image(to_small_png(validation_figure(machine.name, validation.runs)))
 # The worst case first, then the median, and how often the 90 % interval held:
 
 # %%
-summary = pd.DataFrame(validation.summary()["groups"]).T
+summary = pd.DataFrame(validation.summary()["groups"]).T.round(3)
 summary[["count", "max_abs_error", "median_abs_error", "median_noise_floor", "coverage"]]
 
 # %% [markdown]
@@ -88,10 +89,9 @@ summary[["count", "max_abs_error", "median_abs_error", "median_noise_floor", "co
 by_step = defaultdict(list)
 for run in held_out:
     by_step[run.scenario, run.entry, run.step].append(run)
-worst = sorted(
-    by_step.items(), key=lambda item: -abs(np.median([r.relative_error for r in item[1]]))
-)
-for (scenario, entry, step), rows in worst[:8]:
+sizes = {key: abs(np.median([r.relative_error for r in rows])) for key, rows in by_step.items()}
+for scenario, entry, step in sorted(sizes, key=sizes.get, reverse=True)[:8]:
+    rows = by_step[scenario, entry, step]
     predicted = rows[0].predicted_ns / rows[0].regions / 1000
     times = " / ".join(f"{row.measured_ns / row.regions / 1000:.1f}" for row in rows)
     print(f"{scenario:18s} {entry:10s} {step:12s} predicted {predicted:7.1f} us, measured {times}")
@@ -126,7 +126,7 @@ base, device = pm.machine(machine.fit.base), pm.device(problem.device)
 fitted = [load_measurements(path) for path in fit_evidence(machine)]
 observations = observe(fitted, problem, base, device)
 rivals = summarise_baselines(baselines(held_out, runs, observations, base, problem.device))
-pd.DataFrame([{a.name: getattr(line, a.name) for a in line.__attrs_attrs__} for line in rivals])
+pd.DataFrame([attrs.asdict(line) for line in rivals]).round(3)
 
 # %% [markdown]
 # ## It must stay so

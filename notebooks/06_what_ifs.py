@@ -101,7 +101,7 @@ break_evens(smaller("fallback-probability")[1])
 study = study_thrash(
     machine,
     rivals=["pte"],
-    pages=[8, 64, 128, 256, 384, 512],
+    pages=[8, 64, 256, 512],
     sizes=[1.25, 2.0, 4.0],
     limit_bytes=8 << 20,
 )
@@ -123,8 +123,9 @@ Image(to_small_png(figure))
 # random, or stand beside each other.
 
 # %%
-swept, _ = smaller("locality", draws=20, entries=("pte", "mthp-64k", "pmd"), exponent=(1.2,))
+swept, _ = smaller("locality", draws=20, entries=("pte", "pmd"), exponent=(1.2,))
 name = pm.study("locality").outputs[0].name
+print("us per access:")
 print((swept.dataset[name].sel(bound="best").squeeze().to_pandas() / 1000).round(2).to_string())
 
 # %% [markdown]
@@ -221,16 +222,15 @@ Image(to_small_png(figure))
 # %% [markdown]
 # ## (l) What do many CPUs change?
 #
-# Every CPU brings back its own ranges of 128 MiB. Fewer faults mean fewer holds of the cluster's
-# lock.
+# Every CPU brings back its own ranges of 64 MiB.
 
 # %%
 for entry in ("pte", "pmd"):
-    for threads in (1, 4, 16):
+    for threads in (1, 16):
         crowd = Scenario(
             name="crowd",
             description="Many CPUs swap in at a time.",
-            region=Region(128 << 20, PageContent.HALF_RANDOM),
+            region=Region(64 << 20, PageContent.HALF_RANDOM),
             steps=(
                 Step("fill", StepAction.FILL),
                 Step("pageout", StepAction.PAGEOUT),
