@@ -68,7 +68,8 @@ print(f"{len(different)} of {len(validation.runs)} steps have a counter that dif
 #
 # Left, a mark for each step: bars are the interval of the prediction, and the least and the most of
 # the measured runs; hollow marks have been fitted. Right, all errors in order of size, beside the
-# noise floor: how well one run predicts another. No model can be better than that.
+# noise floor: how well one run predicts another. That difference has the noise of two runs in it,
+# so that a good prediction may lie below.
 
 # %%
 Image(to_small_png(validation_figure(machine.name, validation.runs)))

@@ -94,8 +94,9 @@ break_evens(smaller("fallback-probability")[1])
 # %% [markdown]
 # ## (d) What happens near the memory limit?
 #
-# A program uses n pages of every 2 MiB, round after round, in more memory than it may have. Blue is
-# where PMD entries cost less than PTE entries, red where they cost more.
+# A program uses n pages of every 2 MiB, round after round, in more memory than it may have. Green
+# is where PMD entries cost less than PTE entries, brown where they cost more; left of the dotted
+# line what is used fits under the limit.
 
 # %%
 study = study_thrash(
@@ -193,7 +194,7 @@ for entry in ("pte", "pmd", "pmd-lazy"):
 
 # %%
 figure, (ax,) = new_figure(width_inches=7.5, height_inches=3.6)
-waits = (5, 15, 25, 35, 45, 60)
+waits = (1, 2, 3, 5, 15, 25, 35, 45)
 for label, pace in (("every 10 s (default)", 10_000), ("every second", 1_000)):
     whole = []
     for seconds in waits:
@@ -222,7 +223,7 @@ Image(to_small_png(figure))
 # %% [markdown]
 # ## (l) What do many CPUs change?
 #
-# Every CPU brings back its own ranges of 64 MiB.
+# Every CPU brings back its own ranges of 64 MiB. They meet at the clusters' locks, if anywhere.
 
 # %%
 for entry in ("pte", "pmd"):
