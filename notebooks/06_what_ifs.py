@@ -64,7 +64,7 @@ def break_evens(findings):
 
 # %%
 swept, findings = smaller(
-    "touch-density", device=("zram-lz4", "optane-p5800x"), pages=(1, 4, 16, 64, 128, 256, 512)
+    "touch-density", device=("zram-lz4", "zram-zstd"), pages=(1, 4, 16, 64, 128, 256, 512)
 )
 break_evens(findings)
 Image(to_small_png(study_figure(swept, findings)))
@@ -104,7 +104,7 @@ study = study_thrash(
     rivals=["pte"],
     pages=[8, 64, 256, 512],
     sizes=[1.25, 2.0, 4.0],
-    limit_bytes=8 << 20,
+    limit_bytes=16 << 20,
 )
 figure, (ax,) = new_figure(width_inches=7.5, height_inches=3.6)
 mesh = cost_ratio_map(study, "pte", ax)
