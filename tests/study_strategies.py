@@ -6,7 +6,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from perfmodel.constants import COUNTER_NAMES, Lock
+from perfmodel.constants import COUNTER_NAMES, Lock, Wait
 from perfmodel.specs.policy import SIMULATED_ENTRIES
 from perfmodel.specs.scenario import Scenario
 from perfmodel.specs.study import (
@@ -62,6 +62,7 @@ _kinds = (
     st.tuples(st.sampled_from([OutputKind.TIME, OutputKind.FALLBACKS]), st.just(""))
     | st.tuples(st.just(OutputKind.COUNTER), st.sampled_from(COUNTER_NAMES))
     | st.tuples(st.just(OutputKind.HELD), st.sampled_from([lock.name.lower() for lock in Lock]))
+    | st.tuples(st.just(OutputKind.WAITED), st.sampled_from([wait.name.lower() for wait in Wait]))
 )
 
 

@@ -17,9 +17,15 @@ from perfmodel.measure.swapdevice import LiveSwapDevice
 from perfmodel.measure.system import System
 from perfmodel.specs.device import SwapDevice
 
+# Nothing is written before this: what stands where a swap header has its label would be taken for
+# somebody else's, and the device would be left alone when it is to be removed.
+FIRST_BYTE = PMD_BYTES
+
 
 class BlockDevice:
     """Such a device, open for direct I/O, as a context; it is gone at the end.
+
+    Whoever writes to it begins at `FIRST_BYTE`; behind that is all the room that was asked for.
 
     Parameters
     ----------

@@ -90,6 +90,8 @@ def time_loads(pages: int, page_size: PageSize, rounds: int, seed: int = 1) -> f
     CapabilityError
         If the kernel gives no pages of that size.
     """
+    if page_size not in (PageSize.SIZE_4K, PageSize.SIZE_2M):
+        raise CapabilityError(f"no memory is mapped by pages of {page_size} here")
     size = -(-pages * PAGE_BYTES // PMD_BYTES) * PMD_BYTES
     huge = page_size is PageSize.SIZE_2M
     advice = linux.MADV_HUGEPAGE if huge else linux.MADV_NOHUGEPAGE

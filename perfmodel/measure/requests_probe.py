@@ -22,7 +22,7 @@ from perfmodel.errors import CapabilityError
 from perfmodel.host import facts
 from perfmodel.kernels.touch import reference_loop
 from perfmodel.measure import aio
-from perfmodel.measure.blockdevice import BlockDevice
+from perfmodel.measure.blockdevice import FIRST_BYTE, BlockDevice
 from perfmodel.measure.content import make_content
 from perfmodel.results.requests import Operation, RequestPoint, RequestsMeasurement
 from perfmodel.specs.catalog import load_device
@@ -205,7 +205,7 @@ def _fill(descriptor: int, memory: mmap.mmap) -> None:
     """Write all of the device once: what was never written is not read, either."""
     view = memoryview(memory)
     for first in range(0, _CLUSTERS * PMD_BYTES, PMD_BYTES):
-        os.pwritev(descriptor, [view[:PMD_BYTES]], first)
+        os.pwritev(descriptor, [view[:PMD_BYTES]], FIRST_BYTE + first)
     view.release()
 
 
@@ -220,7 +220,7 @@ def _time_case(
     operation, size, depth = case
     places = _CLUSTERS * PMD_BYTES // size
     count = max(_MOST_REQUESTS, 2 * depth)
-    offsets = [int(place) * size for place in generator.integers(0, places, count)]
+    offsets = [FIRST_BYTE + int(place) * size for place in generator.integers(0, places, count)]
     buffers = [address + slot * size for slot in range(depth)]
     with aio.Queue(descriptor, depth, size) as queue:
         _time_round(queue, operation, buffers, offsets, found, seconds)

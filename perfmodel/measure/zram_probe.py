@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from perfmodel.constants import PAGE_BYTES, PMD_BYTES
 from perfmodel.host import facts
-from perfmodel.measure.blockdevice import BlockDevice
+from perfmodel.measure.blockdevice import FIRST_BYTE, BlockDevice
 from perfmodel.measure.content import make_content
 from perfmodel.measure.system import write_setting
 from perfmodel.results.zram import AgingStep, ContentTiming, ObservedClass, ZramMeasurement
@@ -98,7 +98,7 @@ class ZramProbe:
         """Write what the buffer holds; nanoseconds."""
         view = memoryview(self._buffer)[:size]
         start = time.perf_counter_ns()
-        written = os.pwritev(self._descriptor, [view], first_page * PAGE_BYTES)
+        written = os.pwritev(self._descriptor, [view], FIRST_BYTE + first_page * PAGE_BYTES)
         elapsed = time.perf_counter_ns() - start
         view.release()
         assert written == size, "zram takes a request whole"
@@ -108,7 +108,7 @@ class ZramProbe:
         """Read into the buffer; nanoseconds."""
         view = memoryview(self._buffer)[:size]
         start = time.perf_counter_ns()
-        count = os.preadv(self._descriptor, [view], first_page * PAGE_BYTES)
+        count = os.preadv(self._descriptor, [view], FIRST_BYTE + first_page * PAGE_BYTES)
         elapsed = time.perf_counter_ns() - start
         view.release()
         assert count == size, "zram answers a request whole"
@@ -116,7 +116,7 @@ class ZramProbe:
 
     def discard(self, first_page: int, pages: int) -> int:
         """Free pages; nanoseconds."""
-        span = struct.pack("QQ", first_page * PAGE_BYTES, pages * PAGE_BYTES)
+        span = struct.pack("QQ", FIRST_BYTE + first_page * PAGE_BYTES, pages * PAGE_BYTES)
         start = time.perf_counter_ns()
         fcntl.ioctl(self._descriptor, _BLKDISCARD, span)
         return time.perf_counter_ns() - start

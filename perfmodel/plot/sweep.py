@@ -21,16 +21,20 @@ from perfmodel.studies.sweep import Sweep
 _MARKERS = "osD^vPX*"
 _MOST_PANELS = 4
 _MOST_BARS = 15
-# Nanoseconds are shown in a unit in which the largest number has few digits.
-_SCALES = ((1e9, "s"), (1e6, "ms"), (1e3, "us"), (1.0, "ns"))
+# Times and sizes are shown in a unit in which the largest number has few digits.
+_SCALES = {
+    "ns": ((1e9, "s"), (1e6, "ms"), (1e3, "us"), (1.0, "ns")),
+    "byte": ((2.0**30, "GiB"), (2.0**20, "MiB"), (2.0**10, "KiB"), (1.0, "byte")),
+}
 
 
 def _scale(values: Any, unit: str) -> tuple[float, str]:
     finite = np.abs(np.asarray(values, dtype=float))
     finite = finite[np.isfinite(finite)]
-    if unit != "ns" or finite.size == 0:
+    if unit not in _SCALES or finite.size == 0:
         return 1.0, unit
-    return next((pair for pair in _SCALES if finite.max() >= 10 * pair[0]), _SCALES[-1])
+    scales = _SCALES[unit]
+    return next((pair for pair in scales if finite.max() >= 10 * pair[0]), scales[-1])
 
 
 def _colours(names: list[str]) -> dict[str, Any]:
@@ -77,7 +81,10 @@ def cost_lines(
 def _scales(values: Any, axis: ResolvedAxis, ax: Axes) -> None:
     """Logarithmic where values go over more than one order of magnitude."""
     places = np.asarray(axis.values, dtype=float)
-    if places.min() > 0 and places.max() / places.min() > 30:
+    factor, unit = _scale(places, axis.unit) if axis.unit == "byte" else (1.0, axis.unit)
+    if factor > 1:
+        ax.set_xticks(places, [f"{place / factor:g}" for place in places])
+    elif places.min() > 0 and places.max() / places.min() > 30:
         ax.set_xscale("log", base=2 if (places % 1 == 0).all() else 10)
         if (places % 1 == 0).all():
             shown = [place for place in places if np.log2(place) % 1 == 0]
@@ -86,7 +93,7 @@ def _scales(values: Any, axis: ResolvedAxis, ax: Axes) -> None:
     finite = values[np.isfinite(values) & (values > 0)]
     if finite.size and finite.size == values.size and finite.max() / finite.min() > 20:
         ax.set_yscale("log")
-    ax.set_xlabel(_label(axis.axis.label or axis.axis.field, "" if axis.unit == "1" else axis.unit))
+    ax.set_xlabel(_label(axis.axis.label or axis.axis.field, "" if unit == "1" else unit))
 
 
 def break_even_marks(found: BreakEvens, others: dict[str, Any], ax: Axes) -> Axes:
@@ -201,7 +208,9 @@ def study_figure(swept: Sweep, findings: Findings) -> Figure:
         figure = _bars_figure(swept)
     else:
         figure = _lines_figure(swept, findings)
-    figure.suptitle(f"{study.title}\n{study.machine}, 90 % intervals", fontsize="medium")
+    vary = any(axis.field == "machine" for axis in study.axes)
+    where = "" if vary else f"{study.machine}, "
+    figure.suptitle(f"{study.title}\n{where}90 % intervals", fontsize="medium")
     return figure
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import attrs
 
-from perfmodel.constants import COUNTER_NAMES, Lock, Mapping
+from perfmodel.constants import COUNTER_NAMES, Lock, Mapping, Wait
 from perfmodel.specs.policy import SIMULATED_ENTRIES
 from perfmodel.specs.quantity import text, tuple_of, whole_number
 from perfmodel.specs.scenario import Scenario
@@ -65,12 +65,13 @@ class OutputKind(StrEnum):
     FALLBACKS = "fallbacks"
     LONGEST_HOLD = "longest-hold"
     HELD = "held"
+    WAITED = "waited"
     MAPPING = "mapping"
 
     @property
     def is_time(self) -> bool:
         """Whether it is nanoseconds with an interval."""
-        return self in (OutputKind.TIME, OutputKind.LONGEST_HOLD, OutputKind.HELD)
+        return self not in (OutputKind.COUNTER, OutputKind.FALLBACKS, OutputKind.MAPPING)
 
 
 class Per(StrEnum):
@@ -168,6 +169,8 @@ class Axis:
         Path such as ``machine.kernel.fault_ns`` or ``scenario.steps.touch.page_count``;
         ``machine``, ``device`` or ``scenario`` alone vary whole files by name; ``mixture.share``
         the share of the other scenario; ``machine.kernel.*`` is an axis for each price there.
+    also : tuple of str
+        Further fields that take the same value, such as the same key of other steps.
     values, linear, logarithmic, range
         One of them.
     relative : bool
@@ -179,6 +182,7 @@ class Axis:
     """
 
     field: str = attrs.field(validator=text)
+    also: tuple[str, ...] = attrs.field(default=(), validator=tuple_of(str))
     values: tuple[Any, ...] = attrs.field(default=(), validator=_values)
     linear: Ladder | None = attrs.field(
         default=None, validator=attrs.validators.optional(attrs.validators.instance_of(Ladder))
@@ -201,6 +205,9 @@ class Axis:
             self.logarithmic.first > 0 and self.logarithmic.last > 0
         ):
             raise ValueError("logarithmic: first and last must be positive")
+        whole = "." not in self.field or self.field.endswith("*")
+        if self.also and (whole or self.relative):
+            raise ValueError("also belongs to a single field that is not relative")
         if self.name and not _NAME.fullmatch(self.name):
             raise ValueError(f"name {self.name[:40]!r} must be a lower-case word")
 
@@ -253,7 +260,7 @@ class Output:
     steps : tuple of str
         Steps whose numbers are added up (for ``longest-hold`` the longest of them); all without it.
     of : str
-        Which kernel counter, lock or part of the mapping.
+        Which kernel counter, lock, reason of waiting or part of the mapping.
     per : Per
     label : str
         On the axes of figures.
@@ -286,6 +293,8 @@ class Output:
             return COUNTER_NAMES
         if self.kind in (OutputKind.LONGEST_HOLD, OutputKind.HELD):
             return tuple(lock.name.lower() for lock in Lock)
+        if self.kind is OutputKind.WAITED:
+            return tuple(wait.name.lower() for wait in Wait)
         if self.kind is OutputKind.MAPPING:
             return tuple(kind.name.lower() for kind in Mapping)
         return ()

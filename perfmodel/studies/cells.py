@@ -16,6 +16,7 @@ from perfmodel.constants import (
     PICOSECONDS_PER_NANOSECOND,
     Lock,
     Mapping,
+    Wait,
 )
 from perfmodel.errors import OutOfMemoryError
 from perfmodel.kernels.layout import COUNTERS, FALLBACKS, OBSERVED
@@ -229,6 +230,8 @@ class Calculator:
                     continue
                 if output.kind is OutputKind.TIME:
                     total = arm.elapsed[:, steps].sum(axis=1)
+                elif output.kind is OutputKind.WAITED:
+                    total = _waited(output, arm.runs.counts, steps, study.draws + 1)
                 else:
                     total = arm.prices @ _coefficients(output, own, steps)
                 times[entry] = total[None, :] / (PICOSECONDS_PER_NANOSECOND * divisor)
@@ -318,10 +321,19 @@ def _column(column: int, values: Floats, factors: Floats) -> npt.NDArray[np.int6
 def _coefficients(output: Output, counted: Counted, steps: Sequence[int]) -> Numbers:
     if output.kind is OutputKind.TIME:
         return counted.time(steps)
+    if output.kind is OutputKind.WAITED:
+        # Where nothing overlaps nobody waits.
+        return np.zeros_like(counted.time(steps))
     lock = Lock[output.of.upper()]
     if output.kind is OutputKind.HELD:
         return counted.held(steps, lock)
     return counted.longest_hold(steps, lock)
+
+
+def _waited(output: Output, counts: Numbers, steps: Sequence[int], rows: int) -> Numbers:
+    """What all CPUs have waited for one reason, for every row of prices."""
+    waits: Numbers = abi.waits_of(counts)[:, list(steps), Wait[output.of.upper()]].sum(axis=1)
+    return waits[np.arange(rows) % len(waits)]
 
 
 def _number(output: Output, counted: Counted, steps: Sequence[int]) -> float:

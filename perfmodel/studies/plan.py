@@ -53,6 +53,8 @@ class ResolvedAxis:
         Ends of a range.
     is_price : bool
         Whether it sets a time that is a price and nothing else, unless the clock decides.
+    also : tuple of ResolvedAxis
+        The other fields that take its values.
     """
 
     axis: Axis
@@ -65,6 +67,7 @@ class ResolvedAxis:
     low: float
     high: float
     is_price: bool
+    also: tuple[ResolvedAxis, ...] = ()
 
     @property
     def is_number(self) -> bool:
@@ -170,7 +173,7 @@ class Plan:
             if not axis.path and axis.root in chosen:
                 chosen[axis.root] = value
             else:
-                changes.append((axis, value))
+                changes += [(each, value) for each in (axis, *axis.also)]
         parts: dict[str, Any] = {
             "machine": self.machines[chosen["machine"]],
             "device": self.devices[chosen["machine"], chosen["device"]],
@@ -347,7 +350,7 @@ class _Maker:
                 if path.endswith("*"):
                     found += self._every_price(axis, root, path, base[root])
                 else:
-                    found.append(self._axis(axis, root, path, base[root]))
+                    found.append(self._with_others(axis, base))
             except ValueError as error:
                 self._complain(number, "field", f"{axis.field!r} {error}")
         names = [axis.name for axis in found]
@@ -376,6 +379,18 @@ class _Maker:
         if not found:
             raise ValueError("has no prices directly below it")
         return found
+
+    def _with_others(self, axis: Axis, base: dict[str, Any]) -> ResolvedAxis:
+        """An axis of one field, or of several that always have the same value."""
+        resolved = []
+        for field in (axis.field, *axis.also):
+            root, _, path = field.partition(".")
+            if root not in base:
+                raise ValueError(f"goes with {field!r}, which does not begin with a spec's name")
+            resolved.append(self._axis(attrs.evolve(axis, field=field, also=()), root, path, base[root]))
+        if not axis.also:
+            return resolved[0]
+        return attrs.evolve(resolved[0], axis=axis, is_price=False, also=tuple(resolved[1:]))
 
     def _axis(self, axis: Axis, root: str, path: str, spec: Any) -> ResolvedAxis:
         values = axis.points()
@@ -459,10 +474,8 @@ class _Maker:
                 message = "must have the same region as the scenario"
                 raise InputError(Problem(message, key="mixture.scenario"))
             if case.needs_engine:
-                message = (
-                    "ranges under a memory limit, on several CPUs or on a busy device are not "
-                )
-                message += "independent, so that there is no mixture of them"
+                message = "ranges under a memory limit, on several CPUs or on a busy device are "
+                message += "not independent, so that there is no mixture of them"
                 raise InputError(Problem(message, key="mixture"))
 
 

@@ -268,6 +268,7 @@ def meaning(output: Output) -> str:
         "counter": f"change of {output.of}",
         "fallbacks": "whole-PMD attempts that ended in PTE entries",
         "longest-hold": f"longest hold of a {output.of} lock",
+        "waited": f"waiting of all CPUs, {output.of}",
         "held": f"time that {output.of} locks are held",
         "mapping": f"{output.of} of process 0 at the end",
     }[output.kind.value]

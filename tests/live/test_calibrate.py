@@ -11,10 +11,14 @@ from pathlib import Path
 import pytest
 
 from perfmodel.calibrate.run import run_file
+from perfmodel.measure.blockdevice import FIRST_BYTE, BlockDevice
 from perfmodel.measure.journal import Journal
+from perfmodel.measure.requests_probe import DEVICES, time_requests
 from perfmodel.measure.system import System
+from perfmodel.results.requests import Operation
 from perfmodel.results.store import load_evidence
 from perfmodel.results.unfinished import load_unfinished
+from perfmodel.specs.catalog import load_device
 
 from .conftest import machine_state
 
@@ -127,3 +131,38 @@ def test_a_changed_setup_is_refused(
     assert done.returncode == 2
     assert "page_cluster: 5, 3" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_requests_leave_no_device(device: str) -> None:
+    for operation in Operation:
+        latencies = time_requests(device, operation, 1 << 16, 4)
+        assert len(latencies) >= 4
+        assert min(latencies) > 0
+
+
+KILLED = """
+import os, sys
+from perfmodel.measure.zram_probe import ZramProbe, prefix_page
+from perfmodel.specs.catalog import load_device
+
+with ZramProbe(load_device("zram-lz4"), 512) as probe:
+    for page in range(512):
+        probe.write(page, prefix_page(4096))
+    os.kill(os.getpid(), 9)
+"""
+
+
+def test_a_device_full_of_anything_is_removed_after_a_kill(perfmodel_command: list[str]) -> None:
+    before = System().zram_numbers()
+    done = subprocess.run([perfmodel_command[0], "-c", KILLED], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert System().zram_numbers() != before, "the kill left nothing to put back"
+    subprocess.run([*perfmodel_command, "doctor", "--restore"], check=True, capture_output=True)
+    assert System().zram_numbers() == before
+
+
+def test_what_is_written_begins_behind_the_label() -> None:
+    with BlockDevice(load_device("zram-lz4"), 1) as block:
+        assert os.pwrite(block.descriptor, b"", FIRST_BYTE) == 0
+        assert (block.folder / "disksize").read_text().strip() == str(2 * FIRST_BYTE)

@@ -123,11 +123,10 @@ def test_a_step_costs_its_events_at_their_prices(entry, price):
     assert sum(step.elapsed_ns for step in result.steps) == expected
     for step in result.steps:
         # One price lands in one part, and a price that is known exactly leaves no interval.
-        assert sorted(step.breakdown_ns.values())[:-1] == [0] * (len(step.breakdown_ns) - 1)
+        assert sorted(step.breakdown_ns.values())[:-1] == [0] * (len(abi.BREAKDOWN_PARTS) - 1)
         assert sum(step.breakdown_ns.values()) == step.elapsed_ns
         assert step.interval_ns == (step.elapsed_ns, step.elapsed_ns)
-        # The last one is of wait steps.
-        assert tuple(step.breakdown_ns) == abi.BREAKDOWN_PARTS[:-1]
+        assert tuple(step.breakdown_ns) == abi.BREAKDOWN_PARTS
 
 
 def test_falling_back_costs_a_failed_allocation_and_a_split():

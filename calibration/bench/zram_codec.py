@@ -1,6 +1,6 @@
 """Time of zram's codec by content as a pyperf program: root and zram.
 
-python calibration/bench/codec.py --hook perfmodel -o codec.json
+python calibration/bench/zram_codec.py --hook perfmodel -o codec.json
 """
 
 import pyperf

@@ -1,6 +1,6 @@
 """Requests to block devices by size and queue depth as a pyperf program: root.
 
-python calibration/bench/requests.py --hook perfmodel -o requests.json
+python calibration/bench/device_requests.py --hook perfmodel -o requests.json
 """
 
 import numpy as np
