@@ -24,7 +24,8 @@ def report(*results: Path, out: Path) -> None:
         raise InputError(Problem(message, key="RESULT"))
     from perfmodel.results.documents import read_document
 
-    documents, problems = [], []
+    documents = []
+    problems: list[Problem] = []
     for path in results:
         try:
             documents.append(read_document(path))

@@ -198,7 +198,7 @@ def _compare(document: Document) -> Section:
 def _validate(document: Document) -> Section:
     runs = without(document.table["runs"], *_DERIVED)
     if isinstance(runs, list):
-        runs = [_UNSAID | run if isinstance(run, Mapping) else run for run in runs]
+        runs = [{**_UNSAID, **run} if isinstance(run, Mapping) else run for run in runs]
     shape = shaped(
         attrs.evolve(document, table=document.table | {"runs": runs}),
         machine=str,
@@ -339,17 +339,11 @@ def _experiment(document: Document) -> Section:
                 raise document.problem("must be a table", f"{key}.ratios[{place}]")
             where = attrs.evolve(document, table=dict(ratio))
             numbers = shaped(where, simulated=float, interval=tuple[float, float])
-            published = shaped(
-                where, **{field.name: field.type for field in attrs.fields(PublishedRatio)}
-            )
+            known = {field.name: ratio.get(field.name) for field in attrs.fields(PublishedRatio)}
+            file = f"{document.source}: {key}.ratios[{place}]"
             found.setdefault(name, []).append(
                 ComparedRatio(
-                    published=PublishedRatio(
-                        **{
-                            field.name: getattr(published, field.name)
-                            for field in attrs.fields(PublishedRatio)
-                        }
-                    ),
+                    published=io.structure(PublishedRatio, known, file),
                     simulated=numbers.simulated,
                     interval=numbers.interval,
                 )

@@ -114,8 +114,8 @@ def _output_table(swept: Sweep, name: str) -> Table:
         def take(row: Any) -> Cell:
             chosen = found.isel(row[0]).sel({dimension: member})
             best = chosen.isel(draw=0) if "draw" in chosen.dims else chosen
-            best = float(best.sel(bound="best") if "bound" in best.dims else best)
-            return Cell(bounds_text(chosen), best if np.isfinite(best) else None)
+            value = float(best.sel(bound="best") if "bound" in best.dims else best)
+            return Cell(bounds_text(chosen), value if np.isfinite(value) else None)
 
         return take
 

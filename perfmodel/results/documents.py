@@ -12,8 +12,9 @@ import attrs
 from perfmodel import __version__
 from perfmodel.errors import InputError, Problem
 from perfmodel.results.store import FORMAT as MEASUREMENTS
+from perfmodel.results.store import read_versioned
 from perfmodel.results.sweep import FORMAT as SWEEP
-from perfmodel.results.sweep import HEAD, VERSION, read_versioned
+from perfmodel.results.sweep import HEAD, VERSION
 from perfmodel.specs import io
 
 # Kinds by keys that only they have, for documents that do not say theirs.
