@@ -39,9 +39,7 @@ def without(rows: Any, *names: str) -> Any:
 def made(document: Document, title: str, **more: Any) -> Section:
     """A section with what every document says of its making."""
     told = document.table.get("provenance", {})
-    provenance = (
-        provenance_rows({"": {"": dict(told)}}) if isinstance(told, Mapping) and told else []
-    )
+    provenance = provenance_rows({"": {"": told}}) if isinstance(told, dict) and told else []
     return Section(
         title=title,
         provenance=provenance,

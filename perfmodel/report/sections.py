@@ -339,17 +339,11 @@ def _experiment(document: Document) -> Section:
                 raise document.problem("must be a table", f"{key}.ratios[{place}]")
             where = attrs.evolve(document, table=dict(ratio))
             numbers = shaped(where, simulated=float, interval=tuple[float, float])
-            published = shaped(
-                where, **{field.name: field.type for field in attrs.fields(PublishedRatio)}
-            )
+            known = {field.name: ratio.get(field.name) for field in attrs.fields(PublishedRatio)}
+            file = f"{document.source}: {key}.ratios[{place}]"
             found.setdefault(name, []).append(
                 ComparedRatio(
-                    published=PublishedRatio(
-                        **{
-                            field.name: getattr(published, field.name)
-                            for field in attrs.fields(PublishedRatio)
-                        }
-                    ),
+                    published=io.structure(PublishedRatio, known, file),
                     simulated=numbers.simulated,
                     interval=numbers.interval,
                 )

@@ -113,9 +113,9 @@ def _output_table(swept: Sweep, name: str) -> Table:
     def value_of(member: str) -> Callable[[Any], Any]:
         def take(row: Any) -> Cell:
             chosen = found.isel(row[0]).sel({dimension: member})
-            first = chosen.isel(draw=0) if "draw" in chosen.dims else chosen
-            best = float(first.sel(bound="best") if "bound" in first.dims else first)
-            return Cell(bounds_text(chosen), best if np.isfinite(best) else None)
+            best = chosen.isel(draw=0) if "draw" in chosen.dims else chosen
+            value = float(best.sel(bound="best") if "bound" in best.dims else best)
+            return Cell(bounds_text(chosen), value if np.isfinite(value) else None)
 
         return take
 

@@ -1,6 +1,7 @@
-"""From a study to its cells: axes found in the specs, values in order, and the specs of each cell.
+"""From a study to its cells: axes found in the specs, and all specs of a cell, loaded here.
 
-Everything that a cell needs is loaded here: workers elsewhere read no files."""
+Workers elsewhere read no files.
+"""
 
 from __future__ import annotations
 
@@ -386,7 +387,7 @@ class _Maker:
             if root not in base:
                 raise ValueError(f"goes with {field!r}, which does not begin with a spec's name")
             own = attrs.evolve(axis, field=field, also=())
-            resolved.append(self._axis(own, root, path, base[root]))
+            resolved += [self._axis(own, root, path, base[root])]
         if not axis.also:
             return resolved[0]
         return attrs.evolve(resolved[0], axis=axis, is_price=False, also=tuple(resolved[1:]))

@@ -172,7 +172,7 @@ def test_sentence(per_2mib_ns, interval, sentence):
 def test_json_has_the_keys_of_the_contract():
     comparison = run(entries=["pte", "pmd"])
     document = json.loads(json.dumps(comparison.to_json(), allow_nan=False))
-    assert set(document) == {"arms", "fallback"}
+    assert set(document) == {"scenario", "arms", "fallback"}
     assert set(document["arms"]) == {"pte", "pmd"}
     assert {"per_2mib_ns", "interval_ns", "ratio"} <= set(document["fallback"])
     assert document["arms"]["pmd"] == json.loads(json.dumps(comparison.arms["pmd"].to_json()))

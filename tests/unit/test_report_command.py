@@ -209,9 +209,8 @@ def test_kinds_are_all_known():
 def places(value, path=()):
     """Every place in a document."""
     yield path
-    inner = value.items() if isinstance(value, dict) else enumerate(value)
     if isinstance(value, dict | list):
-        for key, deeper in inner:
+        for key, deeper in value.items() if isinstance(value, dict) else enumerate(value):
             yield from places(deeper, (*path, key))
 
 
@@ -222,7 +221,7 @@ ANYTHING = st.one_of(
 
 
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(data=st.data())
 def test_whatever_stands_in_a_document_there_is_a_page_or_one_clear_error(results, folder, data):
