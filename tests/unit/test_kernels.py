@@ -20,6 +20,7 @@ from perfmodel.kernels.engine import describe_mapping
 from perfmodel.kernels.touch import reference_loop, touch_pages, write_pages, write_regions
 from perfmodel.models.device_packing import plain_device
 from perfmodel.models.memory import fresh_memory
+from perfmodel.models.physical import no_frames
 from perfmodel.models.simulated import Ending, count_events, run_steps
 from perfmodel.specs.catalog import load_machine, load_policy, load_scenario
 from perfmodel.specs.device import DeviceKind
@@ -53,6 +54,7 @@ def memory_of(states):
         rows=np.zeros((1, PAGES_PER_PMD), dtype=np.int64),
         state=state,
         device=plain_device(1.0),
+        frames=no_frames(),
         done=np.zeros(1, dtype=np.int64),
         written=np.zeros(1, dtype=np.int64),
         links=np.zeros(1, dtype=layout.LINK),
