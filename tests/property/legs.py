@@ -152,7 +152,11 @@ def with_little_memory() -> dict[str, list[int]]:
 
     found = {}
     for name in names("scenario"):
-        scenario = attrs.evolve(_in_small(load_scenario(name), 8), swap=SwapSpace())
+        scenario = load_scenario(name)
+        if any(step.trace for step in scenario.steps):
+            # A recorded trace goes over so many pages as it does.
+            continue
+        scenario = attrs.evolve(_in_small(scenario, 8), swap=SwapSpace())
         steps = scenario.steps
         for kind, entry in ((DeviceKind.ZRAM, "pmd"), (DeviceKind.DISK, "mthp-64k")):
             policy = load_policy(entry)
