@@ -2,20 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import attrs
 
-from perfmodel.specs.quantity import text, tuple_of
-
-
-def _number(low: float, high: float) -> Any:
-    def check(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not number or not low <= value <= high:  # type: ignore[operator]
-            raise ValueError(f"must be a number from {low:g} to {high:g}")
-
-    return check
+from perfmodel.specs.quantity import number_between, text, tuple_of
 
 
 @attrs.frozen
@@ -35,9 +24,9 @@ class Gate:
     device: str = attrs.field(validator=text)
     entry: str = attrs.field(validator=text)
     step: str = attrs.field(validator=text)
-    measured_ns: float = attrs.field(validator=_number(1e-3, 1e14))
-    lower: float = attrs.field(validator=_number(-1.0, 1e6))
-    upper: float = attrs.field(validator=_number(-1.0, 1e6))
+    measured_ns: float = attrs.field(validator=number_between(1e-3, 1e14))
+    lower: float = attrs.field(validator=number_between(-1.0, 1e6))
+    upper: float = attrs.field(validator=number_between(-1.0, 1e6))
 
     def __attrs_post_init__(self) -> None:
         if self.upper < self.lower:
@@ -68,9 +57,9 @@ class Gates:
 
     machine: str = attrs.field(validator=text)
     evidence: tuple[str, ...] = attrs.field(validator=tuple_of(str))
-    most_median_abs_error: float = attrs.field(validator=_number(0.0, 1e6))
-    most_pair_error: float = attrs.field(validator=_number(0.0, 1e6))
-    least_coverage: float = attrs.field(validator=_number(0.0, 1.0))
+    most_median_abs_error: float = attrs.field(validator=number_between(0.0, 1e6))
+    most_pair_error: float = attrs.field(validator=number_between(0.0, 1e6))
+    least_coverage: float = attrs.field(validator=number_between(0.0, 1.0))
     gates: tuple[Gate, ...] = attrs.field(validator=tuple_of(Gate))
 
     @gates.validator

@@ -10,7 +10,14 @@ from typing import Any
 import attrs
 
 from perfmodel.specs.policy import MEASURED_ENTRIES
-from perfmodel.specs.quantity import Quantity, quantity, text, tuple_of, whole_number
+from perfmodel.specs.quantity import (
+    Quantity,
+    number_between,
+    quantity,
+    text,
+    tuple_of,
+    whole_number,
+)
 
 _PRICE_NAME = re.compile(r"(kernel|cpu|translation|device)\.[a-z][a-z0-9_]*_ns")
 
@@ -34,15 +41,6 @@ def _prices(_: object, attribute: attrs.Attribute[Any], value: tuple[object, ...
             raise ValueError(f"{str(name)[:80]!r} is no name such as kernel.fault_ns")
         if value.count(name) > 1:
             raise ValueError(f"names {name} twice")
-
-
-def _between(low: float, high: float) -> Any:
-    def check(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not number or not low <= value <= high:  # type: ignore[operator]
-            raise ValueError(f"must be a number from {low:g} to {high:g}")
-
-    return check
 
 
 @attrs.frozen
@@ -76,8 +74,8 @@ class ObservedArms:
 class Limits:
     """Bounds of a free price, and what is known of it where that is not what the machine says."""
 
-    lower_ns: float = attrs.field(default=0.0, validator=_between(0.0, 1e14))
-    upper_ns: float = attrs.field(default=1e14, validator=_between(0.0, 1e14))
+    lower_ns: float = attrs.field(default=0.0, validator=number_between(0.0, 1e14))
+    upper_ns: float = attrs.field(default=1e14, validator=number_between(0.0, 1e14))
     prior: Quantity | None = attrs.field(
         default=None,
         validator=attrs.validators.optional(attrs.validators.instance_of(Quantity)),
@@ -134,9 +132,9 @@ class FitProblem:
     device: str = attrs.field(validator=text)
     observations: tuple[ObservedArms, ...] = attrs.field(validator=tuple_of(ObservedArms))
     free: tuple[str, ...] = attrs.field(validator=_prices)
-    location_quantile: float = attrs.field(validator=_between(0.01, 0.75))
+    location_quantile: float = attrs.field(validator=number_between(0.01, 0.75))
     loss: Loss = attrs.field(validator=attrs.validators.instance_of(Loss))
-    loss_scale: float = attrs.field(validator=_between(0.1, 100.0))
+    loss_scale: float = attrs.field(validator=number_between(0.1, 100.0))
     model_error: Quantity = quantity("1", "what constant prices miss of a step", maximum=1)
     model_error_weight: int = whole_number(1, 1000)
     drift: Quantity = quantity("1", "relative spread between separate runs", maximum=1)

@@ -101,6 +101,16 @@ def whole_number(minimum: int, maximum: int, default: Any = attrs.NOTHING) -> An
     return attrs.field(default=default, validator=check)
 
 
+def number_between(low: float, high: float) -> Any:
+    """Validator: a number within bounds; a bool is none."""
+
+    def check(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+        if not _is_number(value) or not low <= value <= high:  # type: ignore[operator]
+            raise ValueError(f"must be a number from {low:g} to {high:g}")
+
+    return check
+
+
 def tuple_of(kind: type) -> Any:
     """Validator: a tuple whose members are all of one type; a bool is no int."""
 
