@@ -186,6 +186,11 @@ def start(
         report(line)
     if not found.arms and not found.programs:
         raise CapabilityError("this machine can measure nothing of this plan")
+    # What stands beside a run that has not ended is its own, and the run is refused as a whole.
+    for program in () if run_file(file).exists() else found.programs:
+        if (beside := program_file(file, program)).exists():
+            message = "exists already; measurements are never overwritten, choose another name"
+            raise InputError(Problem(message, file=str(beside)))
     head = Head(
         plan=plan.name,
         sha256=plan_digest(plan),

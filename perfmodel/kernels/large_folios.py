@@ -80,7 +80,7 @@ def find_large(m, order, statistic):
 def new_thp(m, process, q, deposit):
     """A cleared THP for a whole range; `deposit` is 1 if its PTE table has yet to be put aside.
 
-    False if the memory cgroup refuses to be charged for it.
+    False if there are no page frames for it, or the memory cgroup refuses to be charged.
     """
     if not find_frames(m, np.int64(PMD_ORDER), fault_effort(m), FOR_FAULT):
         m.counts[COUNTERS + Counter.THP_FAULT_FALLBACK] += 1

@@ -300,6 +300,27 @@ def test_programs_are_run_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert done == [(20, tmp_path / "evidence-chase.json")]
 
 
+def test_what_a_program_has_measured_before_is_not_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(programs, "missing", lambda *_: [])
+    monkeypatch.setattr(programs, "record", lambda _, file, *, report: file.write_text("new"))
+    plan = attrs.evolve(PLAN, programs=(PlanProgram(Program.CHASE, 20, 5),))
+    older = tmp_path / "evidence-chase.json"
+    older.write_text("precious")
+    with pytest.raises(InputError, match=r"evidence-chase\.json: exists already"):
+        run.start(plan, tmp_path / "evidence.json")
+    assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [
+        (older.name, "precious")
+    ]
+    # A run's own is no hindrance to going on with it.
+    file = tmp_path / "another.json"
+    interrupted(file, 3, plan)
+    with pytest.raises(InputError, match="has not ended; go on with --resume"):
+        run.start(plan, file)
+    run.resume(file, plan=plan)
+
+
 @pytest.mark.parametrize("name", names("plan"))
 def test_installed_plans_are_measured_in_time(name: str) -> None:
     plan = load_plan(name)
