@@ -86,11 +86,15 @@ def clock_decides(scenario: Scenario, device: SwapDevice) -> bool:
     """Whether what happens depends on how long everything takes, so that no price is just a price.
 
     CPUs wait for one another and for a device with a service model; statistics that reclaim steers
-    by are brought up to date by the clock, and khugepaged wakes by it. Where a scenario says how
-    much memory there is, each run finds another state of it.
+    by are brought up to date by the clock, and khugepaged wakes by it.
     """
     timed = any(step.threads > 1 or step.action is StepAction.WAIT for step in scenario.steps)
-    return scenario.is_limited or scenario.memory is not None or device.service is not None or timed
+    return scenario.is_limited or device.service is not None or timed
+
+
+def runs_decide(scenario: Scenario, device: SwapDevice) -> bool:
+    """Whether only runs tell what happens: by the clock, or in memory that each finds otherwise."""
+    return scenario.memory is not None or clock_decides(scenario, device)
 
 
 def chance_decides(scenario: Scenario, policy: Policy) -> bool:

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from perfmodel.errors import InputError, PerfmodelError, Problem
-from perfmodel.models.simulated import RUNS_PER_SEED, clock_decides
+from perfmodel.models.simulated import RUNS_PER_SEED, runs_decide
 from perfmodel.specs import catalog, fields
 from perfmodel.specs.device import SwapDevice
 from perfmodel.specs.machine import Machine
@@ -87,8 +87,8 @@ class Case:
 
     @property
     def needs_engine(self) -> bool:
-        """Whether the clock decides what happens, so that every cell has to be run."""
-        return any(clock_decides(story, self.device) for story in self.stories)
+        """Whether every cell has to be run: no algebra tells what happens."""
+        return any(runs_decide(story, self.device) for story in self.stories)
 
     @property
     def stories(self) -> list[Scenario]:
@@ -224,7 +224,7 @@ class Plan:
         if self.study.mixture is not None:
             stories.append(self.study.mixture.scenario)
         return any(
-            clock_decides(story, device) for story in stories for device in self.devices.values()
+            runs_decide(story, device) for story in stories for device in self.devices.values()
         )
 
     @cached_property

@@ -6,14 +6,16 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import attrs
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from perfmodel.constants import PMD_BYTES
 from perfmodel.errors import InputError
-from perfmodel.models.simulated import simulate
+from perfmodel.models.simulated import draw_arm, simulate
 from perfmodel.results.result import Result
+from perfmodel.specs.catalog import load_device, load_machine, load_policy, load_study
 from perfmodel.specs.memory import Defrag, PhysicalMemory
 from perfmodel.specs.scenario import (
     Khugepaged,
@@ -156,3 +158,15 @@ def test_what_memory_says_is_not_drawn_as_well() -> None:
             settings=Settings(order9_failure=0.5),
             memory=SCATTERED,
         )
+
+
+def test_the_best_value_is_the_mean_of_what_runs_find() -> None:
+    study = load_study("order9-memory")
+    memory = attrs.evolve(study.scenario.memory, used_share=0.8, defrag=Defrag.NEVER)
+    scenario = attrs.evolve(study.scenario, memory=memory)
+    machine, device = load_machine("amd-zen3"), load_device("zram-lz4")
+    arm = draw_arm(scenario, machine, device, load_policy("pmd"), seed=1, draws=40)
+    touched = arm.by_run[:, -1]
+    assert len(touched) == 32
+    assert len(set(touched.tolist())) > 1, "every run finds the same memory"
+    assert (arm.elapsed[0] == np.rint(arm.by_run.mean(axis=0))).all()
