@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from perfmodel.cli.given import given_command
 from perfmodel.errors import InputError, Problem
 from perfmodel.host import processor
 from perfmodel.results.documents import stamped
@@ -36,11 +36,6 @@ def say_if_compiling() -> None:
         say("compiling the engine; that takes a minute or two, this once")
     else:
         say("compiling the engine; that takes a minute or two every time: no cache folder is yours")
-
-
-def given_command() -> str:
-    """What was typed, to type it again."""
-    return shlex.join(["perfmodel", *sys.argv[1:]])
 
 
 def result(kind: str, document: Mapping[str, Any]) -> dict[str, Any]:

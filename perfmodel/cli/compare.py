@@ -10,7 +10,6 @@ import attrs
 from cyclopts import Parameter
 
 from perfmodel.cli.common import (
-    given_command,
     parse_parameters,
     pick_machine,
     print_json,
@@ -21,6 +20,7 @@ from perfmodel.cli.common import (
     split_entries,
     write_json,
 )
+from perfmodel.cli.given import given_command
 from perfmodel.errors import CapabilityError
 from perfmodel.measure.capabilities import capabilities, measurable, missing_for
 from perfmodel.measure.run import DEFAULT_REPETITIONS, measure_arms

@@ -8,6 +8,7 @@ import sys
 from cyclopts import App, CycloptsError
 
 from perfmodel import __version__
+from perfmodel.cli.given import remember
 from perfmodel.errors import InputError, PerfmodelError
 
 app = App(
@@ -64,6 +65,7 @@ def _print_error(text: str) -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Run one command and exit: 0 done, 2 wrong input, 3 this machine cannot do it."""
     status = 0
+    remember(arguments)
     try:
         app(arguments)
         sys.stdout.flush()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from perfmodel.cli.common import given_command, say
+from perfmodel.cli.common import say
+from perfmodel.cli.given import given_command
 from perfmodel.errors import InputError, Problem
 
 

@@ -7,6 +7,7 @@ import mmap
 import os
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import attrs
@@ -27,6 +28,8 @@ _PRIVATE = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
 _MREMAP_MAYMOVE_FIXED = 3
 _FAILED = ctypes.c_void_p(-1).value
 _PR_SET_PDEATHSIG = 1
+_PR_SET_THP_DISABLE = 41
+_PR_GET_THP_DISABLE = 42
 _SIGKILL = 9
 
 
@@ -105,6 +108,25 @@ def mincore(address: int, size: int, vector: int) -> None:
 def die_with_parent() -> None:
     """Be killed when the parent process ends."""
     _LIBC.prctl(_PR_SET_PDEATHSIG, _SIGKILL)
+
+
+@contextmanager
+def out_of_khugepaged_sight() -> Iterator[None]:
+    """Have khugepaged pass over this process: what it looks at here takes pages of its pace.
+
+    Processes started meanwhile inherit it, see `allow_huge_pages`.
+    """
+    before = _LIBC.prctl(_PR_GET_THP_DISABLE, 0, 0, 0, 0)
+    _LIBC.prctl(_PR_SET_THP_DISABLE, 1, 0, 0, 0)
+    try:
+        yield
+    finally:
+        _LIBC.prctl(_PR_SET_THP_DISABLE, before, 0, 0, 0)
+
+
+def allow_huge_pages() -> None:
+    """Let this process have THPs, whatever its parent has said of itself."""
+    _check(_LIBC.prctl(_PR_SET_THP_DISABLE, 0, 0, 0, 0), "prctl(PR_SET_THP_DISABLE)")
 
 
 @attrs.frozen

@@ -14,7 +14,7 @@ import attrs
 
 from perfmodel.abi import hidden_counters
 from perfmodel.errors import CapabilityError
-from perfmodel.measure import cgroup
+from perfmodel.measure import cgroup, linux
 from perfmodel.measure.capabilities import require
 from perfmodel.measure.helper import Helper
 from perfmodel.measure.journal import Journal
@@ -80,6 +80,7 @@ class LiveSession:
         self._worker: Helper | None = None
         self._neighbour: Helper | None = None
         self._old_handler: Any = None
+        self._unseen = ExitStack()
 
     def __enter__(self) -> Self:
         put_back_left_over(self._journal, self._report)
@@ -108,6 +109,8 @@ class LiveSession:
     def _set_up(self) -> None:
         self._swap.make()
         self._settings.prepare()
+        if any(_needs_khugepaged(scenario) for scenario in self._scenarios):
+            self._unseen.enter_context(linux.out_of_khugepaged_sight())
         self._worker = Helper("perfmodel.measure.worker", "measuring process")
         if any(needs_cgroup(scenario, self._device) for scenario in self._scenarios):
             self._cgroup = cgroup.folder_for(self._system)
@@ -128,6 +131,7 @@ class LiveSession:
             if main_thread:
                 always.callback(signal.signal, signal.SIGINT, old_interrupt)
                 always.callback(signal.signal, signal.SIGTERM, self._old_handler or signal.SIG_DFL)
+            always.callback(self._unseen.close)
             always.callback(self._journal.release)
             always.callback(self._journal.restore)
             for helper in (self._neighbour, self._worker):
@@ -209,6 +213,12 @@ class LiveSession:
             "hidden": sorted(hidden_counters(scenario)),
             "scan_sleep": _scan_sleep(scenario),
         }
+
+
+def _needs_khugepaged(scenario: Scenario) -> bool:
+    return scenario.settings.khugepaged is not None or any(
+        step.action is StepAction.KHUGEPAGED for step in scenario.steps
+    )
 
 
 def _scan_sleep(scenario: Scenario) -> int:

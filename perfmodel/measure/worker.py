@@ -103,6 +103,7 @@ def _perform(actor: Actor, processes: Processes, step: dict[str, Any]) -> dict[s
 def _settle() -> References:
     """Be pinned, mortal, and compiled before the first timing; the reference loops."""
     linux.die_with_parent()
+    linux.allow_huge_pages()
     # The kernel reaps children that a scenario ends.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})

@@ -71,6 +71,19 @@ def running(command: list[str], tmp_path: Path) -> Iterator[subprocess.Popen[byt
         Journal(System()).restore()
 
 
+def stop_while_swap_is_used(running: subprocess.Popen[bytes]) -> None:
+    """Stop it at a moment other than between two arms, when no swap device is there."""
+    deadline = time.monotonic() + 30
+    while True:
+        running.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, running.pid, os.WSTOPPED)
+        if System().active_swaps():
+            return
+        assert time.monotonic() < deadline, "it swaps to no device"
+        running.send_signal(signal.SIGCONT)
+        time.sleep(0.05)
+
+
 def journal() -> Path:
     return Path(os.environ["PERFMODEL_STATE_DIR"]) / "journal.json"
 
@@ -88,6 +101,8 @@ def test_a_signal_costs_nothing(
     running: subprocess.Popen[bytes], number: signal.Signals, command: list[str], tmp_path: Path
 ) -> None:
     file = tmp_path / "evidence.json"
+    if number is signal.SIGKILL:
+        stop_while_swap_is_used(running)
     during = machine_state()
     running.send_signal(number)
     _, errors = running.communicate(timeout=60)

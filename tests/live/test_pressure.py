@@ -8,7 +8,7 @@ from perfmodel.results.result import Result
 from perfmodel.specs.catalog import load_device
 from perfmodel.specs.scenario import Backing
 
-from .pressure import ENTRIES, expected_counters, limited
+from .pressure import ENTRIES, STEPS_OF_LARGE_FOLIOS, expected_counters, limited
 
 REPETITIONS = 3
 # What hardware marks young decides who stays; nothing marks pages of one cycle differently.
@@ -21,7 +21,7 @@ RANDOM = [
 MOST_DIFFERENT = 0.05
 # Steps that are compared as one. The kernel flushes its statistics every two seconds, at a phase of
 # its own, and may do so in any of the many short steps of mTHPs.
-STEPS_TOGETHER = {Backing.BASE: 1, Backing.THP: 1, Backing.MTHP: 24}
+STEPS_TOGETHER = {Backing.BASE: 1, Backing.THP: 1, Backing.MTHP: 1 + STEPS_OF_LARGE_FOLIOS}
 # Fewer faults than that say nothing in per cent.
 NOISE_FAULTS = 20
 EXACT = (

@@ -103,7 +103,7 @@ def test_documents_say_their_kind_and_command(results):
             continue
         document = json.loads(path.read_text())
         assert document["kind"] == name
-        assert document["command"].startswith("perfmodel ")
+        assert document["command"].startswith(f"perfmodel {name} ")
         assert document["provenance"]["perfmodel"]
 
 
