@@ -46,13 +46,15 @@ from perfmodel.kernels.requests import request
 from perfmodel.kernels.slots import (
     cached_folio,
     detail,
-    fresh_device,
+    fresh_devices,
+    is_fresh,
     is_whole,
     release_row,
     runs_short,
     slot_word,
 )
 from perfmodel.kernels.swap_cache import NO_FALLBACK, classify, try_huge_read
+from perfmodel.kernels.swap_devices import charge_write
 from perfmodel.kernels.swap_io import write_folio
 from perfmodel.kernels.tables import (
     is_alive,
@@ -106,7 +108,9 @@ def reclaim(m):
                 if folio >= 0:
                     swap_out(m, folio)
     for write in range(2):
-        for cluster in range(m.state[Cell.FRESH_CLUSTER]):
+        for cluster in range(m.state[Cell.CLUSTERS] + 1):
+            if is_fresh(m, cluster):
+                continue
             if runs_short(m):
                 return
             offset = 0
@@ -183,7 +187,9 @@ def swapoff(m):
                 if runs_short(m):
                     return
                 _unuse_range(m, process, pmd_number(m, process, span))
-    for cluster in range(m.state[Cell.FRESH_CLUSTER]):
+    for cluster in range(m.state[Cell.CLUSTERS] + 1):
+        if is_fresh(m, cluster):
+            continue
         offset = 0
         while offset < PAGES_PER_PMD:
             folio = cached_folio(m, cluster * PAGES_PER_PMD + offset)
@@ -196,7 +202,7 @@ def swapoff(m):
         c = m.clusters[cluster]
         if np.int64(c["flags"]) & CLUSTER_DETAILED:
             release_row(m, np.int64(c["value"]))
-    fresh_device(m)
+    fresh_devices(m)
 
 
 @inner_kernel
@@ -218,7 +224,9 @@ def _split_large(m, folio, first, end):
 @inner_kernel
 def split_folios(m, first, end):
     """The shrinker of the deferred-split queue takes cached and partially mapped folios."""
-    for cluster in range(m.state[Cell.FRESH_CLUSTER]):
+    for cluster in range(m.state[Cell.CLUSTERS] + 1):
+        if is_fresh(m, cluster):
+            continue
         if runs_short(m):
             return
         offset = 0
@@ -301,7 +309,6 @@ def zswap_writeback(m, first, end):
             charge(m, Event.ZSWAP_LOAD_PAGE, 1)
             charge(m, Event.SWAPIN_FOLIO, 1)
             request(m, folio, slot, np.int64(1))
-            charge(m, Event.WRITE_REQUEST, 1)
-            charge(m, Event.COMPRESS_PAGE, 1)
+            charge_write(m, slot, np.int64(1))
             m.counts[COUNTERS + Counter.PSWPOUT] += 1
             m.counts[COUNTERS + Counter.ZSWPWB] += 1

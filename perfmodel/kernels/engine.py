@@ -40,15 +40,16 @@ from perfmodel.kernels.layout import (
     TRANSLATED_PAGES,
     UNMAPPED_PAGE,
     Cell,
+    SwapCell,
 )
 from perfmodel.kernels.looks import mincore_chunk, pagemap_chunk, smaps_chunk
 from perfmodel.kernels.lru import flush_statistics, is_limited, make_young, prepare_lists
 from perfmodel.kernels.moves import move, remap
 from perfmodel.kernels.requests import end_requests
 from perfmodel.kernels.slots import (
-    add_neighbour,
+    add_neighbours,
     fill_pools,
-    fresh_device,
+    fresh_devices,
     runs_short,
 )
 from perfmodel.kernels.spaces import (
@@ -57,6 +58,7 @@ from perfmodel.kernels.spaces import (
     protect_chunk,
     write_protect_chunk,
 )
+from perfmodel.kernels.swap_devices import note_shares
 from perfmodel.kernels.tables import (
     entry_size,
     is_alive,
@@ -78,14 +80,14 @@ _RACED_FIRST = PAGES_PER_PMD // 2
 
 
 @kernel
-def prepare(memory, regions, clusters, neighbour_slots, free_clusters):
-    """A process with an empty region, and the swap device as the scenario finds it."""
+def prepare(memory, regions):
+    """A process with an empty region, and the swap devices as the scenario finds them."""
     m = refer(memory)
     m.state[:] = 0
     m.state[Cell.REGIONS] = regions
     m.state[Cell.CPUS] = 1
     m.state[Cell.RANGES] = regions + 1
-    m.state[Cell.CLUSTERS] = clusters
+    m.state[Cell.CLUSTERS] = m.swap[m.swap.shape[0] - 1, SwapCell.END_CLUSTER] - 1
     m.state[Cell.PROCESSES] = 1
     m.state[Cell.KHUGEPAGED_WAKES] = -1
     m.state[Cell.KHUGEPAGED_PROCESS] = -1
@@ -100,9 +102,8 @@ def prepare(memory, regions, clusters, neighbour_slots, free_clusters):
     m.pmds[regions]["protection"] = UNMAPPED_PAGE
     flush(m)
     prepare_lists(m)
-    fresh_device(m)
-    if neighbour_slots > 0:
-        add_neighbour(m, neighbour_slots, free_clusters)
+    fresh_devices(m)
+    add_neighbours(m)
 
 
 @inline_kernel
@@ -404,6 +405,7 @@ def run_step(memory, step):
             m.state[process_cell(step["process"]) + ALIVE] = 0
     else:
         _act(m, step)
+    note_shares(m)
     m.state[Cell.STEP] += 1
     return np.int64(-1)
 

@@ -26,6 +26,7 @@ from perfmodel.kernels.folios import (
 from perfmodel.kernels.layout import COUNTERS, FOLIO_DIRTY, SLOT_ZERO, SLOT_ZSWAP, Cell
 from perfmodel.kernels.lru import is_limited, leave_shadows
 from perfmodel.kernels.requests import request
+from perfmodel.kernels.swap_devices import charge_read, charge_write, is_synchronous
 
 
 @inline_kernel
@@ -36,10 +37,10 @@ def count_order(m, statistic, order):
 
 
 @inline_kernel
-def read_folio(m, order, flags, requests):
+def read_folio(m, order, slot, flags, requests):
     """Allocation and I/O of one folio that is swapped in.
 
-    `flags` are those of its first slot; `requests` says how many requests the I/O takes.
+    `slot` is its first one, `flags` are that one's; `requests` says how many the I/O takes.
     Allocates: no. Mutates: counters, events.
     """
     pages = 1 << order
@@ -55,8 +56,7 @@ def read_folio(m, order, flags, requests):
         charge(m, Event.ZSWAP_LOAD_PAGE, pages)
         m.counts[COUNTERS + Counter.ZSWPIN] += pages
     else:
-        charge(m, Event.READ_REQUEST, requests)
-        charge(m, Event.DECOMPRESS_PAGE, pages)
+        charge_read(m, slot, requests, pages)
         m.counts[COUNTERS + Counter.PSWPIN] += pages
         count_order(m, np.int64(OrderCounter.SWPIN.value), order)
 
@@ -96,14 +96,13 @@ def write_folio(m, folio):
         count_order(m, np.int64(OrderCounter.ZSWPOUT.value), order)
         set_slot_flags(m, slot, pages, np.int64(SLOT_ZSWAP))
     else:
-        charge(m, Event.WRITE_REQUEST, 1)
-        charge(m, Event.COMPRESS_PAGE, pages)
+        charge_write(m, slot, pages)
         m.counts[COUNTERS + Counter.PSWPOUT] += pages
         if order == PMD_ORDER:
             m.counts[COUNTERS + Counter.THP_SWPOUT] += 1
         count_order(m, np.int64(OrderCounter.SWPOUT.value), order)
         set_slot_flags(m, slot, pages, np.int64(0))
-        if m.parameters["synchronous"] == 0:
+        if not is_synchronous(m, slot):
             # Under writeback, then clean: the cache keeps it in one piece.
             clear_flag(m, folio, np.int64(FOLIO_DIRTY))
             request(m, folio, slot, np.int64(1))

@@ -11,7 +11,7 @@ from perfmodel import abi
 from perfmodel.constants import PAGE_BYTES, Event, Mapping
 from perfmodel.models.fragmentation import aged_frames, effort
 from perfmodel.models.simulated import count_events
-from perfmodel.specs.device import DeviceKind
+from perfmodel.specs.device import DeviceKind, SwapDevice
 from perfmodel.specs.machine import Machine
 from perfmodel.specs.policy import Policy
 from perfmodel.specs.quantity import Quantity
@@ -20,6 +20,7 @@ from perfmodel.specs.step import Step, StepAction
 from perfmodel.traces.generator import trace_of
 from tests.hardware import described
 from tests.oracles.mechanism import Mechanism
+from tests.oracles.mechanism.slots import Given
 from tests.oracles.murmur import WORD, uniform
 from tests.property.zones import zone_of
 
@@ -34,7 +35,9 @@ class Story:
 
     scenario: Scenario
     policy: Policy
-    device: DeviceKind
+    device: DeviceKind | SwapDevice = attrs.field(
+        repr=lambda device: device.label if isinstance(device, SwapDevice) else str(device)
+    )
     machine: Machine = attrs.field(
         repr=lambda machine: f"<{machine.name}, {described(machine.translation)}>"
     )
@@ -84,11 +87,7 @@ def oracle_of(story: Story) -> Mechanism:
         swapin_order=policy.swapin_order,
         lazy_deposit=policy.lazy_page_table_deposit,
         batched_unmap=policy.batched_unmap,
-        synchronous=story.device.synchronous,
-        block_device=story.device.block_device,
-        clusters=scenario.clusters,
-        free_clusters=scenario.swap.free_clusters,
-        neighbour_slots=scenario.swap.neighbour_slots,
+        **devices_of(story),
         page_cluster=settings.page_cluster,
         vma_readahead=settings.vma_readahead,
         zswap=str(settings.zswap),
@@ -100,6 +99,32 @@ def oracle_of(story: Story) -> Mechanism:
         **khugepaged_of(settings),
         **frames_of(story),
     )
+
+
+def devices_of(story: Story) -> dict[str, Any]:
+    """The swap device, or devices, as the oracle takes them."""
+    scenario = story.scenario
+    if isinstance(story.device, SwapDevice):
+        devices = story.device.all
+        spaces = scenario.spaces(len(devices))
+        return {
+            "devices": tuple(
+                Given(
+                    **attrs.asdict(space),
+                    priority=device.priority or 0,
+                    synchronous=device.kind.synchronous,
+                    block_device=device.kind.block_device,
+                )
+                for device, space in zip(devices, spaces, strict=True)
+            )
+        }
+    return {
+        "synchronous": story.device.synchronous,
+        "block_device": story.device.block_device,
+        "clusters": scenario.clusters,
+        "free_clusters": scenario.swap.free_clusters,
+        "neighbour_slots": scenario.swap.neighbour_slots,
+    }
 
 
 def frames_of(story: Story) -> dict[str, Any]:

@@ -13,11 +13,13 @@ import attrs
 from hypothesis import strategies as st
 
 from perfmodel.constants import PAGES_PER_PMD, PMD_BYTES
-from perfmodel.specs.device import DeviceKind
+from perfmodel.specs.catalog import load_device
+from perfmodel.specs.device import DeviceKind, together
 from perfmodel.specs.machine import Machine
 from perfmodel.specs.policy import Policy
 from perfmodel.specs.scenario import (
     Backing,
+    DeviceSpace,
     Khugepaged,
     PageContent,
     Region,
@@ -33,6 +35,8 @@ from tests.strategies import published_machine, tlb_arrays, with_tlbs
 
 Pick = Callable[[Sequence[Any]], Any]
 
+# Synchronous, asynchronous, and one that takes single pages only.
+DEVICES = tuple(load_device(name) for name in ("zram-lz4", "ram-disk", "swap-file"))
 WHOLE = (0, PAGES_PER_PMD)
 MOST_PROCESSES = 4
 FILL = Step("fill", StepAction.FILL)
@@ -258,6 +262,33 @@ def _any_step(pick: Pick, palette: Palette, scenario: Scenario, name: str) -> St
     elif action is StepAction.PAGEOUT and scenario.settings.zswap is Zswap.ON:
         fields["refuse_write"] = pick((False, True))
     return Step(name, action, **fields)
+
+
+def on_several_devices(pick: Pick, story: Story) -> Story:
+    """The same on two or three devices, mostly so small that they fill up."""
+    number = pick((2, 2, 3))
+    devices = together(
+        [DEVICES[pick((0, 1, 0, 1, 2))] for _ in range(number)],
+        [pick((100, 100, 5, 0, None)) for _ in range(number)],
+    )
+    spaces = []
+    for _ in range(number):
+        clusters = pick((2, 1, 3, 4, 8, 40))
+        neighbour_slots = pick((0, 0, 1, 500, 511, 512))
+        free_clusters = pick(range(min(2, clusters) + 1)) if neighbour_slots else 0
+        spaces.append(DeviceSpace(clusters, free_clusters, neighbour_slots))
+    steps = tuple(s for s in story.scenario.steps if s.action is not StepAction.SWAPOFF)
+    scenario = attrs.evolve(story.scenario, steps=steps, swap=SwapSpace(devices=tuple(spaces)))
+    return attrs.evolve(story, scenario=scenario, device=devices)
+
+
+@st.composite
+def stories_on_several_devices(draw: st.DrawFn, most_steps: int = 8) -> Story:
+    def pick(options: Sequence[Any]) -> Any:
+        return draw(st.sampled_from(options))
+
+    told = tell_limited if draw(st.booleans()) else tell
+    return on_several_devices(pick, told(pick, most_steps))
 
 
 @st.composite

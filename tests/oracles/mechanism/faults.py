@@ -234,7 +234,7 @@ def map_huge(
         world.event("PUT_SLOT", PAGES)
     put(world, slots)
     alone = write and folio.mapcount == 1
-    if world.rules.synchronous or world.device.more_than_half_used or alone:
+    if world.is_synchronous(slots[0]) or world.device.more_than_half_used or alone:
         try_free_cache(world, folio)
 
 
@@ -379,7 +379,7 @@ def swap_in(
     else:
         if is_fault:
             world.counter("pgmajfault")
-        if world.rules.synchronous and slot.count == 1:
+        if world.is_synchronous(entry.slot) and slot.count == 1:
             read_directly(world, process, memory, j)
         else:
             folio = read_ahead(world, process, memory, j)

@@ -28,8 +28,9 @@ class Requests:
 
     def read(self, slot: int) -> None:
         """A page of its own is read by the faulting CPU, or joins what was read before it."""
-        if self.world.rules.synchronous or slot != self.previous + 1:
+        if self.world.is_synchronous(slot) or slot != self.previous + 1:
             self.world.event("READ_REQUEST")
+            self.world.share(slot, "READ_REQUEST")
         self.previous = slot
 
 
@@ -53,6 +54,7 @@ def read(world: World, folio: Folio, slot: int, requests: Requests | None = None
             folio.dirty = True
     else:
         world.event("DECOMPRESS_PAGE", size)
+        world.share(slot, "DECOMPRESS_PAGE", size)
         (requests or Requests(world)).read(slot)
         world.counter("pswpin", size)
         world.per_order("swpin", folio.order)
@@ -184,12 +186,14 @@ def window_by_slot(world: World, slot: int) -> Iterable[int]:
     if most == 1:
         return [slot]
     previous, hits, window = world.slot_memory
-    pages = window_size(slot, previous, hits, window, most)
-    world.slot_memory = (previous if hits else slot, 0, pages)
+    device = world.device.of(slot)
+    own = slot - device.header  # what it remembers is the number on whichever device
+    pages = window_size(own, previous, hits, window, most)
+    world.slot_memory = (previous if hits else own, 0, pages)
     if pages == 1:
         return [slot]
     start = slot - slot % pages
-    block = range(max(start, 1), min(start + pages, world.device.end))
+    block = range(max(start, device.header + 1), min(start + pages, device.end))
     slots = world.device.slots
     return (number for number in block if number in slots and slots[number].count > 0)
 
@@ -222,12 +226,14 @@ def write(world: World, folio: Folio) -> None:
         else:
             world.event("WRITE_REQUEST")
             world.event("COMPRESS_PAGE", size)
+            world.share(folio.slot, "WRITE_REQUEST")
+            world.share(folio.slot, "COMPRESS_PAGE", size)
             world.counter("pswpout", size)
             world.per_order("swpout", order)
             world.huge_counter("thp_swpout", order)
             for slot in slots:
                 slot.zswap = False
-            done = world.rules.synchronous
+            done = world.is_synchronous(folio.slot)
     folio.dirty = False
     if done:
         take_from_cache(world, folio)

@@ -9,7 +9,7 @@ from typing import Any
 
 from tests.oracles.buddy import Zone
 from tests.oracles.mechanism.memory import HUGE, PAGES, WRITABLE, Folio, Process
-from tests.oracles.mechanism.slots import Device
+from tests.oracles.mechanism.slots import Devices, Given
 from tests.oracles.translation import Hardware, Mmu, TlbGeometry
 
 KIB_PER_PAGE = 4
@@ -35,6 +35,8 @@ class Rules:
     clusters: int = 40
     free_clusters: int = 0
     neighbour_slots: int = 0
+    # Several devices, instead of the five above.
+    devices: tuple[Given, ...] = ()
     page_cluster: int = 3
     vma_readahead: bool = True
     zswap: str = "never"
@@ -56,6 +58,17 @@ class Rules:
     # Makes the machine's page frames; and how hard a fault tries for a large folio.
     zone: Callable[[], Zone] | None = None
     fault_effort: int = 2
+
+    @property
+    def swap_devices(self) -> tuple[Given, ...]:
+        alone = Given(
+            self.clusters,
+            self.free_clusters,
+            self.neighbour_slots,
+            synchronous=self.synchronous,
+            block_device=self.block_device,
+        )
+        return self.devices or (alone,)
 
 
 @dataclass(frozen=True)
@@ -106,6 +119,8 @@ class Counts:
     observed: Counter[str] = field(default_factory=Counter)
     # How often each lock was held, the sum of the lengths, and the longest.
     holds: dict[str, tuple[int, int, int]] = field(default_factory=dict)
+    # Events by the number of the device that they happened on.
+    shares: Counter[tuple[int, str]] = field(default_factory=Counter)
 
 
 class Translations:
@@ -175,7 +190,7 @@ class World:
         for memory in self.processes[0].ranges[: rules.regions]:
             memory.protection = [WRITABLE] * PAGES
         self.forks = 0
-        self.device = Device(rules.clusters, rules.free_clusters, rules.neighbour_slots)
+        self.device = Devices(rules.swap_devices)
         self.folios: set[Folio] = set()  # those that live
         self.translations = Translations(rules)
         # Readahead by slot: previous slot, hits, window.
@@ -221,6 +236,13 @@ class World:
         """A counter of order-9 folios alone."""
         if order == HUGE:
             self.counter(name)
+
+    def share(self, slot: int, name: str, number: int = 1) -> None:
+        """An event that is a device's own."""
+        self.now.shares[self.device.devices.index(self.device.of(slot)), name] += number
+
+    def is_synchronous(self, slot: int) -> bool:
+        return self.device.of(slot).given.synchronous
 
     def fallback(self, reason: str) -> None:
         self.now.fallbacks[reason] += 1
