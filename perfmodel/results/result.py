@@ -47,7 +47,7 @@ class StepResult:
     devices : tuple of dict
         With several swap devices, each one's part: ``device``, ``priority``, ``pswpout`` and
         ``pswpin`` in pages, ``write_requests``, ``read_requests``, and ``used_slots`` after the
-        step. Measured: the last one alone.
+        step; what was measured has no requests.
     """
 
     name: str
