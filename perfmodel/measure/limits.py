@@ -93,7 +93,8 @@ def refusals_of_several(scenario: Scenario, device: SwapDevice) -> list[str]:
             f"neighbour_slots of {scenario.name!r}: on several devices only the model knows a "
             "neighbour; simulate it"
         )
-    automatic = [one.priority for one in device.all if (one.priority or 0) < 0]
+    automatic = [one.priority for one in device.all if one.priority is not None]
+    automatic = [priority for priority in automatic if priority < 0]
     if automatic != sorted(set(automatic), reverse=True):
         found.append(
             "priorities below 0 are the kernel's own choice, each lower than the last; name such "

@@ -255,10 +255,11 @@ class SimulatedMemory:
         processes: int = layout.MOST_PROCESSES,
         cpus: int = 1,
     ) -> None:
-        kind, swap, devices = device, None, 1
+        swap, devices = None, 1
+        kind = device.kind if isinstance(device, SwapDevice) else device
         if isinstance(device, SwapDevice):
             check_together(scenario, device)
-            kind, devices = device.kind, len(device.all)
+            devices = len(device.all)
             swap = swap_rows(scenario, device)
         sizes = abi.state_sizes(scenario, processes, _POOL_BYTES, devices)
         parameters = abi.pack_parameters(scenario, policy, kind, range(seed, seed + 1))

@@ -14,23 +14,21 @@ import numpy.typing as npt
 
 from perfmodel import abi
 from perfmodel.constants import (
-    DEVICE_EVENTS,
     N_EVENTS,
     N_MAPPING,
     N_PRICES,
     PAGE_BYTES,
-    PICOSECONDS_PER_NANOSECOND,
     Event,
     Mapping,
-    Wait,
 )
 from perfmodel.errors import CapabilityError, InputError, Problem
 from perfmodel.host import available_memory_bytes
 from perfmodel.kernels import layout
 from perfmodel.kernels.layout import Cell
+from perfmodel.models.engine_prices import breakdown, engine_prices, nanoseconds, own_prices
 from perfmodel.models.memory import fresh_memory, out_of_memory, run_one_step
 from perfmodel.models.physical import physical_frames
-from perfmodel.models.prices import draw_model_errors, draw_prices
+from perfmodel.models.prices import draw_model_errors
 from perfmodel.models.swap_devices import (
     check_together,
     dearer,
@@ -45,7 +43,7 @@ from perfmodel.specs.catalog import load_devices, load_machine, load_policy, loa
 from perfmodel.specs.device import DeviceKind, SwapDevice
 from perfmodel.specs.machine import Machine
 from perfmodel.specs.policy import SIMULATED_ENTRIES, Policy
-from perfmodel.specs.scenario import PageContent, Scenario
+from perfmodel.specs.scenario import Scenario
 from perfmodel.specs.step import Step, StepAction
 from perfmodel.units import format_bytes
 
@@ -53,12 +51,6 @@ DEFAULT_DRAWS = 400
 # Where an allocation may or may not fail, or CPUs wait for one another: that depends on the draw.
 RUNS_PER_SEED = 32
 _LOW, _HIGH = 0.05, 0.95
-_SERVED_EVENTS = [
-    Event.READ_REQUEST,
-    Event.WRITE_REQUEST,
-    Event.DECOMPRESS_PAGE,
-    Event.COMPRESS_PAGE,
-]
 _LARGEST_CLOCK = float(1 << 62)
 _LARGEST_SEED = (1 << 56) - 1
 
@@ -115,39 +107,6 @@ def chance_decides(scenario: Scenario, policy: Policy) -> bool:
         scenario.settings.charge_failure,
     )
     return policy.swap_entry == "pmd" and any(0 < chance < 1 for chance in chances)
-
-
-def best_prices(
-    machine: Machine, device: SwapDevice, seed: int, content: PageContent
-) -> npt.NDArray[np.int64]:
-    """What a run at the machine's best numbers is priced with; shape (N_PRICES,), picoseconds."""
-    best: npt.NDArray[np.int64] = engine_prices(machine, device, 0, seed, content)[0]
-    return best
-
-
-def engine_prices(
-    machine: Machine, device: SwapDevice, draws: int, seed: int, content: PageContent
-) -> npt.NDArray[np.int64]:
-    """What `draw_prices` returns, without what a device's service model knows better."""
-    prices = draw_prices(machine, device, draws, seed, content)
-    if device.service is not None:
-        # The service model knows what they take.
-        prices[:, _SERVED_EVENTS] = 0
-    return prices
-
-
-def own_prices(
-    machine: Machine, device: SwapDevice, draws: int, seed: int, content: PageContent
-) -> npt.NDArray[np.int64]:
-    """What each swap device takes for its events; shape (draws + 1, devices, events of devices).
-
-    Draws of different devices go together: where one is dear for its spread, all are.
-    """
-    rows = [
-        engine_prices(machine, one, draws, seed, content)[:, list(DEVICE_EVENTS)]
-        for one in device.all
-    ]
-    return np.stack(rows, axis=1)
 
 
 def check_seed_and_draws(seed: int, draws: int) -> None:
@@ -310,27 +269,6 @@ def _check_clock(events: npt.NDArray[np.int64], prices: npt.NDArray[np.int64]) -
         raise InputError(Problem(message, key="machine"))
 
 
-def _nanoseconds(picoseconds: float | np.integer | np.floating) -> float:
-    return round(float(picoseconds) / PICOSECONDS_PER_NANOSECOND, 3)
-
-
-def _breakdown(
-    events: npt.NDArray[np.int64],
-    waits: npt.NDArray[np.int64],
-    prices: npt.NDArray[np.int64],
-    more: npt.NDArray[np.int64] | None,
-) -> dict[str, float]:
-    parts = dict.fromkeys(abi.BREAKDOWN_PARTS, 0)
-    for wait in Wait:
-        parts[abi.WAIT_PARTS[wait]] += int(waits[wait])
-    for event in Event:
-        parts[abi.PRICES[event][1]] += int(events[event]) * int(prices[event])
-    if more is not None:
-        for event, picoseconds in zip(DEVICE_EVENTS, more, strict=True):
-            parts[abi.PRICES[event][1]] += int(picoseconds)
-    return {part: _nanoseconds(total) for part, total in parts.items()}
-
-
 @attrs.frozen(eq=False)
 class Drawn:
     """One arm with all its draws.
@@ -436,12 +374,12 @@ def simulate_draws(
         steps.append(
             StepResult(
                 name=step.name,
-                elapsed_ns=_nanoseconds(by_run[0, index]),
-                interval_ns=(_nanoseconds(low), _nanoseconds(high)),
+                elapsed_ns=nanoseconds(by_run[0, index]),
+                interval_ns=(nanoseconds(low), nanoseconds(high)),
                 counters=abi.name_counters(
                     abi.counters_of(counts[0, index]), abi.hidden_counters(scenario)
                 ),
-                breakdown_ns=_breakdown(
+                breakdown_ns=breakdown(
                     events[0, index],
                     abi.waits_of(counts[0, index]),
                     prices[0],

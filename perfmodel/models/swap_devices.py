@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -70,7 +70,8 @@ def stack(devices: Sequence[Device | None]) -> Device:
     for number, one in enumerate(filled):
         parameters[number] = one.parameters
         state[number, : one.state.size] = one.state
-    return Device(parameters, state)
+    # Whoever takes a row of each takes one device.
+    return Device(cast(Any, parameters), state)
 
 
 def shares_of(counts: npt.NDArray[np.int64], devices: int) -> npt.NDArray[np.int64]:

@@ -13,9 +13,10 @@ from perfmodel.constants import Event, Happening, Wait
 from perfmodel.errors import CapabilityError, InputError, Problem
 from perfmodel.kernels import layout
 from perfmodel.kernels.layout import Cell
+from perfmodel.models.engine_prices import best_prices, own_prices
 from perfmodel.models.memory import fresh_memory, fresh_timeline, out_of_memory, run_one_step
 from perfmodel.models.physical import physical_frames
-from perfmodel.models.simulated import RUNS_PER_SEED, best_prices, own_prices, state_sizes
+from perfmodel.models.simulated import RUNS_PER_SEED, state_sizes
 from perfmodel.models.swap_devices import check_together, pack_all, set_parameters, swap_rows
 from perfmodel.specs.catalog import load_devices, load_machine, load_policy, load_scenario
 from perfmodel.specs.device import SwapDevice

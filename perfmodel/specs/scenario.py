@@ -89,7 +89,7 @@ class Region:
 class DeviceSpace:
     """One of several swap devices as the scenario finds it; see `SwapSpace`."""
 
-    clusters: int = whole_number(1, 1 << 20)
+    clusters: int = whole_number(1, 1 << 40)
     free_clusters: int = whole_number(0, 1 << 20, default=0)
     neighbour_slots: int = whole_number(0, PAGES_PER_PMD, default=0)
 
