@@ -21,6 +21,7 @@ from perfmodel.kernels.advice import pageout_chunk, willneed_chunk
 from perfmodel.kernels.background import (
     memory_failure,
     reclaim,
+    shrink_zswap,
     split_folios,
     swapoff,
     zswap_writeback,
@@ -122,6 +123,7 @@ def _fault(m, process, q, entry, write):
     handle_fault(m, process, q, entry, write)
     major = m.counts[COUNTERS + Counter.PGMAJFAULT] - before
     record_own(m, Happening.FAULT.value, major, begin, m.state[Cell.NOW], entry)
+    shrink_zswap(m)
 
 
 @inline_kernel
@@ -298,6 +300,7 @@ def _calls(m, step):
             _act_on_chunk(m, step, number // PAGES_PER_PMD, first, last)
             number += last - first
         end_call(m)
+        shrink_zswap(m)
 
 
 @inline_kernel
@@ -353,6 +356,7 @@ def _act(m, step):
     elif action == Action.WAIT:
         sleep(m, step["milliseconds"])
     end_requests(m)
+    shrink_zswap(m)
 
 
 @kernel

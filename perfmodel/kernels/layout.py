@@ -25,6 +25,7 @@ from perfmodel.constants import (
 from perfmodel.kernels._jit import inline_kernel
 from perfmodel.kernels.buddy import Frames
 from perfmodel.kernels.device_layout import Device
+from perfmodel.kernels.zswap import ZswapState
 
 PMD = np.dtype(
     [
@@ -325,6 +326,7 @@ class Memory(NamedTuple):
     swap : int64, shape (swap devices, SWAP_COLUMNS), by `SwapCell`
     device : Device, its arrays with a row for each swap device; at work only for those that work
         beside the CPUs and have a service model
+    zswap : ZswapState, if its pool has a limit
     done : int64, picoseconds, one for each folio: when its read is complete, or minus its write
     written : int64, folios that have been written, for reclaim; a ring
     state : int64, shape (STATE_CELLS,), by `Cell`, then processes, then collected folios
@@ -349,6 +351,7 @@ class Memory(NamedTuple):
     frames: Frames
     swap: np.ndarray
     device: Device
+    zswap: ZswapState
     done: np.ndarray
     written: np.ndarray
     state: np.ndarray

@@ -44,6 +44,7 @@ from perfmodel.kernels.tables import (
     word_kind,
     word_value,
 )
+from perfmodel.kernels.zswap_pool import forget_stored
 
 # More hits than this do not fit into the kernel's word.
 _MOST_HITS = 63
@@ -78,6 +79,7 @@ def read_into_cache(m, slot, page, previous):
         # The cache is the only owner from now on.
         set_flag(m, folio, np.int64(FOLIO_DIRTY))
         m.rows[detail(m, slot // PAGES_PER_PMD), slot % PAGES_PER_PMD] &= ~SLOT_ZSWAP
+        forget_stored(m, slot)
         return previous
     return slot
 

@@ -7,6 +7,7 @@ from perfmodel.kernels._jit import inline_kernel, inner_kernel
 from perfmodel.kernels.clock import hold_cluster
 from perfmodel.kernels.layout import (
     CLUSTER_DETAILED,
+    CLUSTER_ZSWAP,
     LIST_FRAG,
     LIST_FREE,
     LIST_FULL,
@@ -32,6 +33,7 @@ from perfmodel.kernels.swap_devices import (
     line_up,
     next_device,
 )
+from perfmodel.kernels.zswap_pool import forget_stored
 
 
 @inner_kernel
@@ -344,6 +346,8 @@ def free_slot(m, slot):
     word = m.rows[row, slot % PAGES_PER_PMD]
     if word & (SLOT_ZERO | SLOT_ZSWAP | SLOT_NEIGHBOUR) == 0:
         charge_free(m, slot, np.int64(1))
+    elif word & SLOT_ZSWAP:
+        forget_stored(m, slot)
     m.rows[row, slot % PAGES_PER_PMD] = 0
     if is_limited(m):
         m.shadows[slot] = 0
@@ -368,6 +372,9 @@ def free_whole_cluster(m, cluster):
     c = m.clusters[cluster]
     if np.int64(c["flags"]) == 0:
         charge_free(m, cluster * PAGES_PER_PMD, np.int64(PAGES_PER_PMD))
+    elif np.int64(c["flags"]) & CLUSTER_ZSWAP:
+        for offset in range(PAGES_PER_PMD):
+            forget_stored(m, cluster * PAGES_PER_PMD + offset)
     c["used"] = 0
     if is_limited(m):
         m.cluster_shadows[cluster] = 0

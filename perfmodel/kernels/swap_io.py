@@ -27,6 +27,7 @@ from perfmodel.kernels.layout import COUNTERS, FOLIO_DIRTY, SLOT_ZERO, SLOT_ZSWA
 from perfmodel.kernels.lru import is_limited, leave_shadows
 from perfmodel.kernels.requests import request
 from perfmodel.kernels.swap_devices import charge_read, charge_write, is_synchronous
+from perfmodel.kernels.zswap_pool import store_in_zswap
 
 
 @inline_kernel
@@ -87,14 +88,19 @@ def write_folio(m, folio):
         charge(m, Event.ZERO_SCAN_PAGE, pages)
         m.counts[COUNTERS + Counter.SWPOUT_ZERO] += pages
         set_slot_flags(m, slot, pages, np.int64(SLOT_ZERO))
-    elif m.parameters["zswap"] == Zswap.ON:
-        if m.state[Cell.REFUSE_WRITE] == 1:
-            set_slot_flags(m, slot, pages, np.int64(0))
-            return
-        charge(m, Event.ZSWAP_STORE_PAGE, pages)
+    elif m.parameters["zswap"] == Zswap.ON and m.state[Cell.REFUSE_WRITE] == 1:
+        set_slot_flags(m, slot, pages, np.int64(0))
+        return
+    elif m.parameters["zswap"] == Zswap.ON and store_in_zswap(
+        m, slot, folio_page(m, folio), pages
+    ):
         m.counts[COUNTERS + Counter.ZSWPOUT] += pages
         count_order(m, np.int64(OrderCounter.ZSWPOUT.value), order)
         set_slot_flags(m, slot, pages, np.int64(SLOT_ZSWAP))
+    elif m.parameters["zswap_stays"] == 1:
+        # The cgroup lets nothing go to the device: rejected, and dirty as before.
+        set_slot_flags(m, slot, pages, np.int64(0))
+        return
     else:
         charge_write(m, slot, pages)
         m.counts[COUNTERS + Counter.PSWPOUT] += pages

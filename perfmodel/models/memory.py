@@ -24,6 +24,7 @@ from perfmodel.kernels import layout
 from perfmodel.kernels.buddy import Frames
 from perfmodel.kernels.device_layout import Device
 from perfmodel.kernels.layout import Cell, SwapCell
+from perfmodel.kernels.zswap import ZswapState
 from perfmodel.models.physical import no_frames, physical_frames
 from perfmodel.models.snapshot import Snapshot
 from perfmodel.models.swap_devices import (
@@ -34,6 +35,7 @@ from perfmodel.models.swap_devices import (
     swap_rows,
 )
 from perfmodel.models.translation_packing import pack_tlbs
+from perfmodel.models.zswap_pool import fresh_pool, no_pool, set_pool_parameters
 from perfmodel.specs.device import DeviceKind, SwapDevice
 from perfmodel.specs.machine import Machine
 from perfmodel.specs.policy import Policy
@@ -71,6 +73,7 @@ def fresh_memory(
     *,
     swap: npt.NDArray[np.int64] | None = None,
     device_prices: npt.NDArray[np.int64] | None = None,
+    zswap: ZswapState | None = None,
 ) -> layout.Memory:
     """A run's memory before its first step.
 
@@ -97,6 +100,8 @@ def fresh_memory(
         speak of.
     device_prices : int64 array, shape (swap devices, events of devices), picoseconds, optional
         Each device's own; without it those in `prices`.
+    zswap : ZswapState, optional
+        A pool with a limit, as `models.zswap_pool.fresh_pool` returns it.
     """
     from perfmodel.kernels.engine import prepare
 
@@ -123,6 +128,7 @@ def fresh_memory(
         frames=no_frames() if frames is None else frames,
         swap=swap,
         device=stack(device),
+        zswap=no_pool() if zswap is None else zswap,
         done=np.zeros(folios, dtype=np.int64),
         written=np.zeros(_MOST_WRITTEN, dtype=np.int64),
         links=np.zeros(folios, dtype=layout.LINK),
@@ -266,6 +272,7 @@ class SimulatedMemory:
         if isinstance(device, SwapDevice):
             set_parameters(parameters, device)
             parameters["device_model"] = 0
+            set_pool_parameters(parameters, scenario, device)
             assert swap is not None
             swap[:, SwapCell.DEVICE_MODEL] = 0
         self._lazy = policy.lazy_page_table_deposit
@@ -273,8 +280,9 @@ class SimulatedMemory:
         if scenario.memory is not None:
             frames = physical_frames(scenario, parameters, sizes)(0)
         self._memory = fresh_memory(
-            parameters[0], sizes, machine.translation, cpus=cpus, frames=frames, swap=swap
-        )
+            parameters[0], sizes, machine.translation, cpus=cpus, frames=frames, swap=swap,
+            zswap=fresh_pool(scenario, (int(sizes[1]) + 1) * PAGES_PER_PMD),
+        )  # fmt: skip
 
     def step(self, step: Step) -> StepCounts:
         """Do one step and return what it counted."""

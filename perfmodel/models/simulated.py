@@ -18,6 +18,7 @@ from perfmodel.constants import (
     N_MAPPING,
     N_PRICES,
     PAGE_BYTES,
+    PAGES_PER_PMD,
     Event,
     Mapping,
 )
@@ -37,6 +38,7 @@ from perfmodel.models.swap_devices import (
     set_parameters,
     swap_rows,
 )
+from perfmodel.models.zswap_pool import fresh_pool, set_pool_parameters
 from perfmodel.results.provenance import provenance
 from perfmodel.results.result import Result, StepResult
 from perfmodel.specs.catalog import load_devices, load_machine, load_policy, load_scenario
@@ -183,7 +185,10 @@ def count_events(
     if isinstance(device, SwapDevice):
         check_together(scenario, device)
         set_parameters(parameters, device)
+        set_pool_parameters(parameters, scenario, device)
         swap = swap_rows(scenario, device)
+    elif scenario.settings.zswap_pool is not None:
+        raise ValueError("zswap_pool needs the device and not its kind alone")
     sizes = state_sizes(scenario, policy, len(seeds), len(swap) if swap is not None else 1)
     translation = machine.translation
     counts = np.zeros((len(seeds), len(scenario.steps), layout.N_COUNTS), dtype=np.int64)
@@ -203,6 +208,7 @@ def count_events(
             frames(index),
             swap=swap,
             device_prices=None if device_prices is None else device_prices[index],
+            zswap=fresh_pool(scenario, (int(sizes[1]) + 1) * PAGES_PER_PMD),
         )
         return run_steps(memory, scenario.steps, counts[index], elapsed[index], mapping[index])
 
@@ -314,7 +320,7 @@ def draw_arm(
     prices = engine_prices(machine, device, draws, seed, scenario.region.content)
     turn = np.arange(draws + 1) % runs
     drawn = prices[:runs] if overlaps else None
-    several = device.beside is not None
+    several = device.beside is not None or scenario.settings.zswap_pool is not None
     own = own_prices(machine, device, draws, seed, scenario.region.content) if several else None
     done = count_events(
         scenario, machine, policy, device if several else device.kind, seeds, drawn,

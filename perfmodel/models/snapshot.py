@@ -9,6 +9,7 @@ from perfmodel.constants import PAGES_PER_PMD, PMD_ORDER, PteKind, RegionState
 from perfmodel.kernels import layout
 from perfmodel.kernels.frames import SPARE_OWNERS
 from perfmodel.kernels.layout import Cell, SwapCell
+from perfmodel.kernels.zsmalloc import NONE, PAGES
 from perfmodel.models.fragmentation import free_blocks
 
 _PROTECTIONS = "wru"
@@ -49,9 +50,21 @@ class Snapshot:
                     )
                 ),
             }
+            | self._zswap()
             | self._pressure(slots)
             | self._frames()
         )
+
+    def _zswap(self) -> dict[str, Any]:
+        """Slots that zswap's pool has pages of, coldest first, and the pages that it takes."""
+        if not self._m.parameters["zswap_pool"]:
+            return {}
+        state = self._m.zswap
+        found, slot = [], int(state.ends[0])
+        while slot != NONE:
+            found.append(slot)
+            slot = int(state.following[slot])
+        return {"zswap": (found, int(state.pool.totals[PAGES]))}
 
     def _frames(self) -> dict[str, Any]:
         """Where folios lie, and how much is free in blocks of each order."""

@@ -18,6 +18,7 @@ from perfmodel.models.memory import fresh_memory, fresh_timeline, out_of_memory,
 from perfmodel.models.physical import physical_frames
 from perfmodel.models.simulated import RUNS_PER_SEED, state_sizes
 from perfmodel.models.swap_devices import check_together, pack_all, set_parameters, swap_rows
+from perfmodel.models.zswap_pool import fresh_pool, set_pool_parameters
 from perfmodel.specs.catalog import load_devices, load_machine, load_policy, load_scenario
 from perfmodel.specs.device import SwapDevice
 from perfmodel.specs.machine import Machine
@@ -124,6 +125,7 @@ def record_timeline(
     seeds = range(seed * RUNS_PER_SEED, seed * RUNS_PER_SEED + 1)
     parameters = abi.pack_parameters(scenario, policy, device.kind, seeds)
     set_parameters(parameters, device)
+    set_pool_parameters(parameters, scenario, device)
     sizes = state_sizes(scenario, policy, 1, len(device.all))
     frames = physical_frames(scenario, parameters, sizes)(0)
     timeline = fresh_timeline(rows, -1 if only_range is None else only_range)
@@ -137,6 +139,7 @@ def record_timeline(
         frames,
         timeline,
         swap=swap_rows(scenario, device),
+        zswap=fresh_pool(scenario, (int(sizes[1]) + 1) * PAGES_PER_PMD),
         device_prices=own_prices(machine, device, 0, seed, scenario.region.content)[0],
     )
     steps = []

@@ -182,6 +182,36 @@ class Khugepaged:
 
 
 @attrs.frozen
+class ZswapLimits:
+    """How much memory zswap's pool may take, and what becomes of what it rejects.
+
+    Parameters
+    ----------
+    size_bytes : int
+        Memory of the machine that the percentage is of.
+    max_pool_percent, accept_threshold_percent : int
+        As in /sys/module/zswap/parameters; the defaults are the kernel's.
+    writeback : bool
+        memory.zswap.writeback of the cgroup: whether pages may go on to the device.
+    """
+
+    size_bytes: int = whole_number(PAGE_BYTES, 1 << 47)
+    max_pool_percent: int = whole_number(0, 100, default=20)
+    accept_threshold_percent: int = whole_number(0, 100, default=90)
+    writeback: bool = attrs.field(default=True, validator=attrs.validators.instance_of(bool))
+
+    @property
+    def most_pages(self) -> int:
+        """Pages from which on nothing is stored."""
+        return self.size_bytes // PAGE_BYTES * self.max_pool_percent // 100
+
+    @property
+    def accept_pages(self) -> int:
+        """Pages at which a pool that was full stores again."""
+        return self.most_pages * self.accept_threshold_percent // 100
+
+
+@attrs.frozen
 class Settings:
     """Kernel settings and pressure that the scenario asks for.
 
@@ -192,6 +222,8 @@ class Settings:
     vma_readahead : bool
         Readahead by address (the default) instead of by swap slot.
     zswap : Zswap
+    zswap_pool : ZswapLimits, optional
+        What zswap's pool may take. Without it, it takes everything.
     order9_failure, charge_failure : float
         Probability that no order-9 page can be had at a swap-in, and that its charge to the memory
         cgroup is refused. Only the model can ask for that.
@@ -211,6 +243,14 @@ class Settings:
         default=None,
         validator=attrs.validators.optional(attrs.validators.instance_of(Khugepaged)),
     )
+    zswap_pool: ZswapLimits | None = attrs.field(
+        default=None,
+        validator=attrs.validators.optional(attrs.validators.instance_of(ZswapLimits)),
+    )
+
+    def __attrs_post_init__(self) -> None:
+        if self.zswap_pool is not None and self.zswap is not Zswap.ON:
+            raise ValueError('zswap_pool needs zswap = "on"')
 
 
 _MOST_STEPS = 1000

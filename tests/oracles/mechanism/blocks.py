@@ -16,6 +16,8 @@ def free_slot(world: World, number: int) -> None:
     if not (slot.zero or slot.zswap or slot.neighbour):
         world.event("FREE_SLOT")
         world.share(number, "FREE_SLOT")
+    elif slot.zswap:
+        world.forget_stored(number)
     world.device.free(number)
 
 

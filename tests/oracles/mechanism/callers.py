@@ -36,6 +36,7 @@ def for_each_chunk(world: World, call: Call, act: Chunk) -> None:
     for first, count in call.spans(world.rules.regions):
         world.event("SYSTEM_CALL")
         visit_span(world, process, first, count, act)
+        world.after_call()
 
 
 def visit_span(world: World, process: Process, first: int, count: int, act: Chunk) -> None:

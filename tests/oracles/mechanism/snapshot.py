@@ -29,9 +29,15 @@ def take(world: World) -> dict[str, Any]:
             "clusters": of_clusters(world.device),
             "slot_readahead": world.slot_memory,
         }
+        | of_zswap(world)
         | of_pressure(world, names)
         | of_frames(world, names)
     )
+
+
+def of_zswap(world: World) -> dict[str, Any]:
+    """Slots that zswap's pool has pages of, coldest first, and the pages that it takes."""
+    return {} if world.pool is None else {"zswap": (world.pool.lru, world.pool.pool.pages)}
 
 
 def of_frames(world: World, names: dict[Folio, int]) -> dict[str, Any]:

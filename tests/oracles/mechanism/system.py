@@ -178,6 +178,26 @@ def zswap_writeback(world: World, call: Call) -> None:
                 enter_cache(world, folio, number)
                 write_back(world, number)
                 slot.zswap = False
+                world.forget_stored(number)
+
+
+def shrink_zswap(world: World) -> None:
+    """zswap's worker, if a full pool has asked for it: chooses first, and writes then."""
+    if world.pool is None or not world.pool.queued:
+        return
+    world.unlock_all()
+    for number in world.pool.shrink():
+        slot = world.device.slots[number]
+        world.charge(1)
+        shadow = slot.shadow
+        folio = world.new_folio(0, slot.page)
+        world.own(folio)
+        enter_cache(world, folio, number)
+        world.admit(folio, shadow)
+        slot.zswap = False
+        write_back(world, number)
+        if world.pressure is not None and not world.is_synchronous(number):
+            world.pressure.written.append(folio)
 
 
 def write_back(world: World, slot: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 
 from tests.oracles.mechanism.blocks import (
@@ -13,8 +14,10 @@ from tests.oracles.mechanism.blocks import (
     split_mapping,
     take_from_cache,
 )
-from tests.oracles.mechanism.memory import HUGE, Entry, Folio, Process, Range
+from tests.oracles.mechanism.memory import HUGE, PAGES, Entry, Folio, Process, Range
 from tests.oracles.mechanism.world import Block, World
+
+PAGE_BYTES = 4096
 
 # Reading
 
@@ -51,6 +54,7 @@ def read(world: World, folio: Folio, slot: int, requests: Requests | None = None
         world.counter("zswpin")
         if folio.cached:
             first.zswap = False
+            world.forget_stored(slot)
             folio.dirty = True
     else:
         world.event("DECOMPRESS_PAGE", size)
@@ -214,15 +218,16 @@ def write(world: World, folio: Folio) -> None:
     else:
         for slot in slots:
             slot.zero = False
-        if world.rules.zswap == "on":
-            if world.refuse_write:
-                return
-            world.event("ZSWAP_STORE_PAGE", size)
+        if world.rules.zswap == "on" and world.refuse_write:
+            return
+        if world.rules.zswap == "on" and store_in_zswap(world, folio):
             world.counter("zswpout", size)
             world.per_order("zswpout", order)
             for slot in slots:
                 slot.zswap = True
             done = True
+        elif world.pool is not None and not world.pool.writeback:
+            return  # nothing of this cgroup may go to the device
         else:
             world.event("WRITE_REQUEST")
             world.event("COMPRESS_PAGE", size)
@@ -239,6 +244,26 @@ def write(world: World, folio: Folio) -> None:
         take_from_cache(world, folio)
     elif world.pressure is not None:
         world.pressure.written.append(folio)
+
+
+def store_in_zswap(world: World, folio: Folio) -> bool:
+    """All pages of a folio or none."""
+    pool = world.pool
+    if pool is None:
+        world.event("ZSWAP_STORE_PAGE", folio.size)
+        return True
+    usual, last = world.rules.zswap_sizes
+    sizes = [last if page % PAGES == PAGES - 1 else usual for page in folio.region_pages]
+    rejections = Counter(pool.counts)
+    stored = pool.store(folio.slot, sizes)
+    rejections = Counter(pool.counts) - rejections
+    compressed = folio.size
+    if rejections["reject_compress_fail"]:
+        compressed = 1 + next(n for n, size in enumerate(sizes) if size >= PAGE_BYTES)
+    elif not stored:
+        compressed = 0  # it is full
+    world.event("ZSWAP_STORE_PAGE", compressed)
+    return stored
 
 
 def unmap_for_swap(world: World, folio: Folio) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from tests.oracles.buddy import Zone
 from tests.oracles.mechanism.memory import HUGE, PAGES, WRITABLE, Folio, Process
 from tests.oracles.mechanism.slots import Devices, Given
+from tests.oracles.zsmalloc import Zswap
 from tests.oracles.translation import Hardware, Mmu, TlbGeometry
 
 KIB_PER_PAGE = 4
@@ -40,6 +41,11 @@ class Rules:
     page_cluster: int = 3
     vma_readahead: bool = True
     zswap: str = "never"
+    # Most pages of zswap's pool, and those at which a full one stores again; none for no limit.
+    zswap_limits: tuple[int, int] | None = None
+    zswap_writeback: bool = True
+    # Compressed bytes of a page, and of page 511 of each 2 MiB.
+    zswap_sizes: tuple[int, int] = (0, 0)
     order9_fails: Callable[[int, int], bool] = never
     charge_fails: Callable[[int, int], bool] = never
     # Pages; 0 for no limit.
@@ -193,6 +199,10 @@ class World:
         self.device = Devices(rules.swap_devices)
         self.folios: set[Folio] = set()  # those that live
         self.translations = Translations(rules)
+        # zswap's pool, if it has a limit.
+        self.pool: Zswap | None = None
+        if rules.zswap_limits is not None:
+            self.pool = Zswap(*rules.zswap_limits, writeback=rules.zswap_writeback)
         # Readahead by slot: previous slot, hits, window.
         self.slot_memory = (0, 4, 0)
         self.steps_done = 0
@@ -240,6 +250,14 @@ class World:
     def share(self, slot: int, name: str, number: int = 1) -> None:
         """An event that is a device's own."""
         self.now.shares[self.device.devices.index(self.device.of(slot)), name] += number
+
+    def after_call(self) -> None:
+        """What waits for a fault or call to end; `Mechanism` sets it."""
+
+    def forget_stored(self, number: int) -> None:
+        """zswap no longer has the page of a slot."""
+        if self.pool is not None:
+            self.pool.free(number)
 
     def is_synchronous(self, slot: int) -> bool:
         return self.device.of(slot).given.synchronous
