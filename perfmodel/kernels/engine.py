@@ -299,8 +299,8 @@ def _calls(m, step):
             last = min(PAGES_PER_PMD, first + end - number)
             _act_on_chunk(m, step, number // PAGES_PER_PMD, first, last)
             number += last - first
+            shrink_zswap(m)
         end_call(m)
-        shrink_zswap(m)
 
 
 @inline_kernel
@@ -356,7 +356,6 @@ def _act(m, step):
     elif action == Action.WAIT:
         sleep(m, step["milliseconds"])
     end_requests(m)
-    shrink_zswap(m)
 
 
 @kernel
@@ -409,6 +408,7 @@ def run_step(memory, step):
             m.state[process_cell(step["process"]) + ALIVE] = 0
     else:
         _act(m, step)
+    shrink_zswap(m)
     note_shares(m)
     m.state[Cell.STEP] += 1
     return np.int64(-1)

@@ -91,9 +91,7 @@ def write_folio(m, folio):
     elif m.parameters["zswap"] == Zswap.ON and m.state[Cell.REFUSE_WRITE] == 1:
         set_slot_flags(m, slot, pages, np.int64(0))
         return
-    elif m.parameters["zswap"] == Zswap.ON and store_in_zswap(
-        m, slot, folio_page(m, folio), pages
-    ):
+    elif m.parameters["zswap"] == Zswap.ON and store_in_zswap(m, slot, folio_page(m, folio), pages):
         m.counts[COUNTERS + Counter.ZSWPOUT] += pages
         count_order(m, np.int64(OrderCounter.ZSWPOUT.value), order)
         set_slot_flags(m, slot, pages, np.int64(SLOT_ZSWAP))

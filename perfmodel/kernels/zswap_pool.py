@@ -1,7 +1,5 @@
 """The engine's zswap: a pool that may fill up, or one that takes everything and has no limit."""
 
-import numpy as np
-
 from perfmodel.constants import Event
 from perfmodel.kernels._jit import inline_kernel, inner_kernel
 from perfmodel.kernels.clock import charge

@@ -11,6 +11,7 @@ from perfmodel import abi
 from perfmodel.constants import PAGE_BYTES, Event, Mapping
 from perfmodel.models.fragmentation import aged_frames, effort
 from perfmodel.models.simulated import count_events
+from perfmodel.models.zswap_pool import stored_bytes
 from perfmodel.specs.device import DeviceKind, SwapDevice
 from perfmodel.specs.machine import Machine
 from perfmodel.specs.policy import Policy
@@ -91,6 +92,7 @@ def oracle_of(story: Story) -> Mechanism:
         page_cluster=settings.page_cluster,
         vma_readahead=settings.vma_readahead,
         zswap=str(settings.zswap),
+        **zswap_of(story),
         order9_fails=drawn(max(policy.order9_failure, settings.order9_failure), 0),
         charge_fails=drawn(settings.charge_failure, 1000),
         tlbs=described(story.machine.translation),
@@ -124,6 +126,19 @@ def devices_of(story: Story) -> dict[str, Any]:
         "clusters": scenario.clusters,
         "free_clusters": scenario.swap.free_clusters,
         "neighbour_slots": scenario.swap.neighbour_slots,
+    }
+
+
+def zswap_of(story: Story) -> dict[str, Any]:
+    """zswap's pool as the oracle takes it, if it has a limit."""
+    limits = story.scenario.settings.zswap_pool
+    if limits is None:
+        return {}
+    assert isinstance(story.device, SwapDevice), "it says how large compressed pages are"
+    return {
+        "zswap_limits": (limits.most_pages, limits.accept_pages),
+        "zswap_writeback": limits.writeback,
+        "zswap_sizes": stored_bytes(story.scenario, story.device),
     }
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 from hypothesis import strategies as st
 
-from perfmodel.constants import PAGES_PER_PMD, PMD_BYTES
+from perfmodel.constants import PAGE_BYTES, PAGES_PER_PMD, PMD_BYTES
 from perfmodel.specs.catalog import load_device
 from perfmodel.specs.device import DeviceKind, together
 from perfmodel.specs.machine import Machine
@@ -27,6 +27,7 @@ from perfmodel.specs.scenario import (
     Settings,
     SwapSpace,
     Zswap,
+    ZswapLimits,
 )
 from perfmodel.specs.step import Racing, Step, StepAction, Workload
 from perfmodel.specs.translation import Replacement, Tlb
@@ -37,6 +38,7 @@ Pick = Callable[[Sequence[Any]], Any]
 
 # Synchronous, asynchronous, and one that takes single pages only.
 DEVICES = tuple(load_device(name) for name in ("zram-lz4", "ram-disk", "swap-file"))
+BEHIND_ZSWAP = load_device("zswap-lz4")
 WHOLE = (0, PAGES_PER_PMD)
 MOST_PROCESSES = 4
 FILL = Step("fill", StepAction.FILL)
@@ -280,6 +282,27 @@ def on_several_devices(pick: Pick, story: Story) -> Story:
     steps = tuple(s for s in story.scenario.steps if s.action is not StepAction.SWAPOFF)
     scenario = attrs.evolve(story.scenario, steps=steps, swap=SwapSpace(devices=tuple(spaces)))
     return attrs.evolve(story, scenario=scenario, device=devices)
+
+
+def in_front_of_a_device(pick: Pick, story: Story) -> Story:
+    """The same with zswap on, whose pool mostly fills up."""
+    limits = ZswapLimits(
+        size_bytes=5 * PAGE_BYTES * pick((100, 20, 273, 280, 300, 560, 1000)),
+        accept_threshold_percent=pick((90, 50, 0, 100)),
+        writeback=pick((True, True, True, False)),
+    )
+    settings = attrs.evolve(story.scenario.settings, zswap=Zswap.ON, zswap_pool=limits)
+    scenario = attrs.evolve(story.scenario, settings=settings)
+    return attrs.evolve(story, scenario=scenario, device=BEHIND_ZSWAP)
+
+
+@st.composite
+def stories_with_a_zswap_pool(draw: st.DrawFn, most_steps: int = 8) -> Story:
+    def pick(options: Sequence[Any]) -> Any:
+        return draw(st.sampled_from(options))
+
+    told = tell_limited if draw(st.booleans()) else tell
+    return in_front_of_a_device(pick, told(pick, most_steps))
 
 
 @st.composite

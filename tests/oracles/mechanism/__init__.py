@@ -67,7 +67,7 @@ class Mechanism:
 
     def __init__(self, **rules: Any) -> None:
         self.world = World(Rules(**rules))
-        self.world.after_call = lambda: system.shrink_zswap(self.world)  # type: ignore[method-assign]
+        self.world.after_work = lambda: system.shrink_zswap(self.world)  # type: ignore[method-assign]
         given = self.world.rules
         if given.memory_limit:
             self.world.pressure = Pressure(

@@ -36,13 +36,13 @@ def for_each_chunk(world: World, call: Call, act: Chunk) -> None:
     for first, count in call.spans(world.rules.regions):
         world.event("SYSTEM_CALL")
         visit_span(world, process, first, count, act)
-        world.after_call()
 
 
 def visit_span(world: World, process: Process, first: int, count: int, act: Chunk) -> None:
     changed = False
     for memory, start, stop in process.chunks(first, count):
         changed |= visit_chunk(world, process, memory, start, stop, act)
+        world.after_work()
     if changed:
         world.event("TLB_FLUSH")
 

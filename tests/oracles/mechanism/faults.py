@@ -44,12 +44,12 @@ def fill(world: World) -> None:
             world.counter("pgfault")
             if memory.table is None and world.rules.backing == "thp":
                 fault_in_huge(world, process, memory, write=True)
-                world.after_call()
+                world.after_work()
                 continue
             if memory.table is None:
                 make_table(world, memory)
             pte_fault(world, process, memory, j, write=True)
-            world.after_call()
+            world.after_work()
         for entry in memory.table or ():
             entry.dirty = entry.kind == "P"
 
@@ -85,7 +85,7 @@ def access(world: World, process: Process, region_page: int, call: Call) -> None
         world.counter("pgfault")
         fault(world, process, memory, j, call)
         world.unlock_all()
-        world.after_call()
+        world.after_work()
         faults += 1
         assert faults < MOST_FAULTS, f"page {region_page} faults for ever"
     size = translation_size(memory, j)

@@ -10,8 +10,8 @@ from typing import Any
 from tests.oracles.buddy import Zone
 from tests.oracles.mechanism.memory import HUGE, PAGES, WRITABLE, Folio, Process
 from tests.oracles.mechanism.slots import Devices, Given
-from tests.oracles.zsmalloc import Zswap
 from tests.oracles.translation import Hardware, Mmu, TlbGeometry
+from tests.oracles.zsmalloc import Zswap
 
 KIB_PER_PAGE = 4
 
@@ -251,8 +251,8 @@ class World:
         """An event that is a device's own."""
         self.now.shares[self.device.devices.index(self.device.of(slot)), name] += number
 
-    def after_call(self) -> None:
-        """What waits for a fault or call to end; `Mechanism` sets it."""
+    def after_work(self) -> None:
+        """What waits for a fault, or for a call to be done with 2 MiB; `Mechanism` sets it."""
 
     def forget_stored(self, number: int) -> None:
         """zswap no longer has the page of a slot."""
