@@ -281,7 +281,7 @@ class SimulatedMemory:
             frames = physical_frames(scenario, parameters, sizes)(0)
         self._memory = fresh_memory(
             parameters[0], sizes, machine.translation, cpus=cpus, frames=frames, swap=swap,
-            zswap=fresh_pool(scenario, (int(sizes[1]) + 1) * PAGES_PER_PMD),
+            zswap=fresh_pool(scenario, sizes),
         )  # fmt: skip
 
     def step(self, step: Step) -> StepCounts:

@@ -18,7 +18,6 @@ from perfmodel.constants import (
     N_MAPPING,
     N_PRICES,
     PAGE_BYTES,
-    PAGES_PER_PMD,
     Event,
     Mapping,
 )
@@ -208,7 +207,7 @@ def count_events(
             frames(index),
             swap=swap,
             device_prices=None if device_prices is None else device_prices[index],
-            zswap=fresh_pool(scenario, (int(sizes[1]) + 1) * PAGES_PER_PMD),
+            zswap=fresh_pool(scenario, sizes),
         )
         return run_steps(memory, scenario.steps, counts[index], elapsed[index], mapping[index])
 

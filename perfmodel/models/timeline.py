@@ -139,7 +139,7 @@ def record_timeline(
         frames,
         timeline,
         swap=swap_rows(scenario, device),
-        zswap=fresh_pool(scenario, (int(sizes[1]) + 1) * PAGES_PER_PMD),
+        zswap=fresh_pool(scenario, sizes),
         device_prices=own_prices(machine, device, 0, seed, scenario.region.content)[0],
     )
     steps = []

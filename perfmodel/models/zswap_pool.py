@@ -54,12 +54,12 @@ def set_pool_parameters(
         records["zswap_bytes"], records["zswap_bytes_last"] = stored_bytes(scenario, device)
 
 
-def fresh_pool(scenario: Scenario, slots: int) -> ZswapState:
-    """An empty pool with room for all that its limit allows."""
+def fresh_pool(scenario: Scenario, sizes: npt.NDArray[np.int64]) -> ZswapState:
+    """An empty pool with room for all that its limit allows; `sizes` are `abi.state_sizes`'."""
     limits = scenario.settings.zswap_pool
     if limits is None:
         return no_pool()
-    classes = SizeClasses()
+    classes, slots = SizeClasses(), (int(sizes[1]) + 1) * PAGES_PER_PMD
     zspages = min(slots, limits.most_pages + _SLACK_PAGES) + PAGES_PER_PMD
     cells = np.array(
         [limits.most_pages, limits.accept_pages, limits.writeback, 1, 1], dtype=np.int64
