@@ -52,6 +52,11 @@ def refusals(scenario: Scenario) -> list[str]:
             f"settings.khugepaged of {scenario.name!r}: khugepaged has either a pace of its "
             "own on a live kernel, or passes by a step; simulate it"
         )
+    if settings.zswap_pool is not None:
+        found.append(
+            f"settings.zswap_pool of {scenario.name!r}: only the model's pool has a size by the "
+            "scenario; simulate it"
+        )
     if settings.zswap is not Zswap.NEVER and not zswap_allowed():
         found.append(
             f"settings.zswap of {scenario.name!r} is {settings.zswap.value!r}: once zswap has been "
