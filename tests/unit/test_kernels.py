@@ -23,6 +23,7 @@ from perfmodel.models.memory import fresh_memory
 from perfmodel.models.physical import no_frames
 from perfmodel.models.simulated import Ending, count_events, run_steps
 from perfmodel.models.swap_devices import stack
+from perfmodel.models.zswap_pool import no_pool
 from perfmodel.specs.catalog import load_machine, load_policy, load_scenario
 from perfmodel.specs.device import DeviceKind
 from perfmodel.specs.scenario import PageContent, Region, Scenario, Settings, SwapSpace
@@ -56,6 +57,7 @@ def memory_of(states):
         state=state,
         swap=np.zeros((1, layout.SWAP_COLUMNS), dtype=np.int64),
         device=stack([plain_device(1.0)]),
+        zswap=no_pool(),
         frames=no_frames(),
         done=np.zeros(1, dtype=np.int64),
         written=np.zeros(1, dtype=np.int64),
