@@ -250,7 +250,10 @@ def test_compiled_code_is_keyed_by_every_kernel_source():
 
 # The same results however numba runs the kernels
 
-COMPARED = ("results", "stories", "by_hand", "live", "frames", "compressed", "devices")
+COMPARED = (
+    *("results", "stories", "by_hand", "live", "frames", "compressed", "devices"),
+    "behind_and_beside",
+)
 
 
 @pytest.fixture(scope="module")
