@@ -44,11 +44,10 @@ def fill(world: World) -> None:
             world.counter("pgfault")
             if memory.table is None and world.rules.backing == "thp":
                 fault_in_huge(world, process, memory, write=True)
-                world.after_work()
-                continue
-            if memory.table is None:
-                make_table(world, memory)
-            pte_fault(world, process, memory, j, write=True)
+            else:
+                if memory.table is None:
+                    make_table(world, memory)
+                pte_fault(world, process, memory, j, write=True)
             world.after_work()
         for entry in memory.table or ():
             entry.dirty = entry.kind == "P"
