@@ -41,7 +41,7 @@ class RefusedError(Exception):
 
 
 class Machine:
-    """Memory for `capacity` folios; each CPU goes round in its share of the ranges, page by page."""
+    """Memory for `capacity` folios; each CPU goes round in its share, page by page."""
 
     def __init__(self, ranges: int, capacity: int, cpus: int, times: Times, rounds: int) -> None:
         self.ranges, self.capacity, self.cpus, self.times = ranges, capacity, cpus, times
