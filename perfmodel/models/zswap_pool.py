@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import numpy.typing as npt
 
@@ -17,8 +19,9 @@ from perfmodel.specs.scenario import PageContent, Scenario
 _SLACK_PAGES = 8 * PAGES_PER_PMD
 
 
+@cache
 def no_pool() -> ZswapState:
-    """State that nobody looks at."""
+    """State that nobody looks at, one for all runs."""
     return fresh_zswap(SizeClasses(), 1, np.zeros(N_LIMITS, dtype=np.int64))
 
 
