@@ -336,6 +336,15 @@ class Counter(IntEnum):
     WORKINGSET_RESTORE_ANON = 29
     THP_SCAN_EXCEED_NONE_PTE = 30
     THP_COLLAPSE_ALLOC_FAILED = 31
+    PGSCAN_KSWAPD = 32
+    PGSCAN_DIRECT = 33
+    PGSTEAL_KSWAPD = 34
+    PGSTEAL_DIRECT = 35
+    PAGEOUTRUN = 36
+    ALLOCSTALL_MOVABLE = 37
+    KSWAPD_LOW_WMARK_HIT_QUICKLY = 38
+    KSWAPD_HIGH_WMARK_HIT_QUICKLY = 39
+    COMPACT_DAEMON_WAKE = 40
 
 
 class OrderCounter(IntEnum):
@@ -395,6 +404,16 @@ PRESSURE_COUNTER_NAMES = frozenset(
 
 # Reported only for scenarios that let khugepaged run at a pace of their own.
 KHUGEPAGED_COUNTER_NAMES = frozenset({"thp_scan_exceed_none_pte", "thp_collapse_alloc_failed"})
+
+
+# Reported only where kswapd, or whoever finds no page frame, reclaims; a limit moves none of them.
+GLOBAL_RECLAIM_COUNTER_NAMES = frozenset(
+    {
+        *("pgscan_kswapd", "pgscan_direct", "pgsteal_kswapd", "pgsteal_direct", "pageoutrun"),
+        *("allocstall_movable", "kswapd_low_wmark_hit_quickly", "kswapd_high_wmark_hit_quickly"),
+        "compact_daemon_wake",
+    }
+)
 
 
 class Mapping(IntEnum):

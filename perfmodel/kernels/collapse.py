@@ -15,7 +15,8 @@ from perfmodel.kernels.clock import charge, hold_pmd, hold_table
 from perfmodel.kernels.compaction import Effort
 from perfmodel.kernels.faults import swap_in_pte
 from perfmodel.kernels.folios import add_mappings, new_folio
-from perfmodel.kernels.frames import FOR_COLLAPSE, find_frames, give_back_frames, own_frames
+from perfmodel.kernels.frames import FOR_COLLAPSE, give_back_frames, own_frames
+from perfmodel.kernels.kswapd import find_room
 from perfmodel.kernels.layout import (
     COUNTERS,
     DIRTY,
@@ -124,7 +125,7 @@ def collapse_range(m, process, span, by_call):
             return False
     elif not anything:
         return False
-    if not find_frames(m, np.int64(PMD_ORDER), _FULL, FOR_COLLAPSE):
+    if not find_room(m, np.int64(PMD_ORDER), _FULL, FOR_COLLAPSE):
         m.counts[COUNTERS + Counter.THP_COLLAPSE_ALLOC_FAILED] += 1
         charge(m, Event.ORDER9_ALLOCATION_FAILURE, 1)
         m.state[Cell.KHUGEPAGED_REFUSED] = 1

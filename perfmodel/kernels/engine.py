@@ -29,6 +29,7 @@ from perfmodel.kernels.clock import charge, fall_back, record_own, work_on
 from perfmodel.kernels.collapse import collapse_range
 from perfmodel.kernels.faults import handle_fault, needs_fault
 from perfmodel.kernels.khugepaged import sleep
+from perfmodel.kernels.kswapd import is_stopped, keep_up, own_turn, prepare_kswapd
 from perfmodel.kernels.layout import (
     ALIVE,
     ARMED,
@@ -100,6 +101,7 @@ def prepare(memory, regions, clusters, neighbour_slots, free_clusters):
     m.pmds[regions]["protection"] = UNMAPPED_PAGE
     flush(m)
     prepare_lists(m)
+    prepare_kswapd(m)
     fresh_device(m)
     if neighbour_slots > 0:
         add_neighbour(m, neighbour_slots, free_clusters)
@@ -193,6 +195,7 @@ def _run_cpus(m, step):
         if limit < 0:
             end_cpus(m)
             break
+        limit = own_turn(m, limit)
         cpu = m.state[Cell.CPU]
         begin = m.state[Cell.SPAN] * PAGES_PER_PMD
         while m.state[Cell.NOW] <= limit and m.state[Cell.POSITION] < m.state[Cell.READY]:
@@ -204,6 +207,8 @@ def _run_cpus(m, step):
             if m.state[Cell.EXHAUSTED]:
                 return np.int64(-1)
             m.state[Cell.POSITION] += 1
+            if is_stopped(m):
+                break
         if m.state[Cell.POSITION] == m.state[Cell.READY] < m.state[Cell.TOTAL]:
             return cpu
     return np.int64(-1)
@@ -230,6 +235,7 @@ def fill(m):
                         m.rows[pmd_value(m, span), entry] = word | DIRTY
                     entry += 1
                     continue
+            keep_up(m)
             _fault(m, np.int64(0), np.int64(span), entry, np.int64(1))
             if pmd_kind(m, span) == RegionState.PMD_MAPPED:
                 m.pmds[span]["flags"] = pmd_flags(m, span) | DIRTY
@@ -374,6 +380,7 @@ def run_step(memory, step):
     m.state[Cell.REFUSE_WRITE] = step["refuse_write"]
     if is_limited(m) and m.state[Cell.STARTED] == 0:
         flush_statistics(m)
+        keep_up(m)
     if action == Action.TOUCH or action == Action.ACCESS:
         waiting = _run_cpus(m, step)
         if waiting >= 0:
@@ -404,6 +411,7 @@ def run_step(memory, step):
             m.state[process_cell(step["process"]) + ALIVE] = 0
     else:
         _act(m, step)
+    keep_up(m)
     m.state[Cell.STEP] += 1
     return np.int64(-1)
 

@@ -31,6 +31,7 @@ from perfmodel.kernels.frames import (
     FOR_FAULT,
     own_frames,
 )
+from perfmodel.kernels.kswapd import charge_page
 from perfmodel.kernels.large_folios import OWN, find_large, keep_warm, new_thp, page_number
 from perfmodel.kernels.layout import (
     CARRIED,
@@ -201,7 +202,7 @@ def _read_directly(m, process, q, entry, slot):
     order = _swapin_order(m, process, q, entry, slot)
     order = find_large(m, order, np.int64(OrderCounter.SWPIN_FALLBACK.value))
     if order == 0:
-        charge_memory(m, np.int64(1))
+        charge_page(m)
     size = np.int64(1) << order
     first = entry >> order << order
     slot -= entry - first
@@ -275,7 +276,7 @@ def _copy_page(m, process, q, entry):
     row = pmd_value(m, q)
     page = page_number(m, q, entry) - shift_of(m, process)
     before = word_folio(m.rows[row, entry])
-    charge_memory(m, np.int64(1))
+    charge_page(m)
     word = m.rows[row, entry]
     if word_kind(word) != PteKind.PRESENT or word_folio(word) != before:
         # Reclaim has taken it to make room for the copy: the access faults once more.
@@ -334,7 +335,7 @@ def _anon_folio(m, process, q, entry, order):
     """Cleared memory for entries that held nothing, or the zero page."""
     order = find_large(m, order, np.int64(OrderCounter.ANON_FAULT_FALLBACK.value))
     if order == 0:
-        charge_memory(m, np.int64(1))
+        charge_page(m)
     size = np.int64(1) << order
     first = entry >> order << order
     folio = new_folio(m, order, page_number(m, q, first) - shift_of(m, process))

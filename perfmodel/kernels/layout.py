@@ -207,7 +207,9 @@ class Cell(IntEnum):
 # What belongs to one CPU: the cells from NOW to WARM_FROM. Those of the one that runs stand there,
 # those of the others wait behind the processes.
 CPU_CELLS = Cell.WARM_FROM + 1 - Cell.NOW
-MOST_CPUS = 64
+# One more than programs may have: kswapd's own.
+MOST_CPUS = 65
+KSWAPD_CPU = MOST_CPUS - 1
 PROCESS_CELLS = 8
 ALIVE = 0
 SHIFT = 1
@@ -238,7 +240,38 @@ COLLECTED = LRU_PAGES + N_PLACES
 # Folios of a request that is being collected.
 PENDING = COLLECTED + 2 * PAGES_PER_PMD
 MOST_PENDING = 128
-STATE_CELLS = PENDING + MOST_PENDING
+# kswapd, by `Kswapd`; docs/kswapd.md.
+KSWAPD = PENDING + MOST_PENDING
+
+
+class Kswapd(IntEnum):
+    """What kswapd remembers, in `Memory.state` from KSWAPD on."""
+
+    CLOCK = 0  # when it goes on, picoseconds; far away while it sleeps
+    PHASE = 1
+    WANTED = 2  # order that somebody has asked for since it looked last
+    HAD = 3  # order that this run of it began with
+    ORDER = 4  # and the one that it is content with by now
+    PRIORITY = 5
+    TOTAL = 6  # pages freed in this run
+    ROUND_FREED = 7  # at this priority
+    ROUND_SCANNED = 8
+    INACTIVE = 9  # pages left to look at
+    ACTIVE = 10
+    DEACTIVATE = 11
+    FREED = 12  # since the lists were measured
+    FAILURES = 13
+    RESTED_AT = 14  # when it went to sleep
+    WOKEN = 15  # whether its short sleep was interrupted
+    STOP = 16  # whether it has something to do that it had not when a CPU's turn began
+    SNAPSHOT = 17  # FLUSHED_ACTIVATED at the end of the last reclaim for want of page frames
+    RANGE = 18  # what the CPU that it has interrupted worked on
+    SPARED = 19  # whether direct reclaim has left active pages alone
+
+
+# What a turn of it finds counted.
+KSWAPD_BEFORE = KSWAPD + len(Kswapd)
+STATE_CELLS = KSWAPD_BEFORE + N_EVENTS + N_WAITS
 
 # What the pools must hold before anything is done to one 2 MiB: a row for its table in each process
 # and for every cluster that its 512 pages may have slots in; folios for what splits leave, and for
@@ -252,7 +285,10 @@ FALLBACKS = COUNTERS + N_COUNTERS
 OBSERVED = FALLBACKS + N_FALLBACKS
 HOLDS = OBSERVED + N_OBSERVED
 WAITS = HOLDS + N_LOCKS * N_HOLDS
-N_COUNTS = WAITS + N_WAITS
+# What of the events and waits is kswapd's.
+KSWAPD_EVENTS = WAITS + N_WAITS
+KSWAPD_WAITS = KSWAPD_EVENTS + N_EVENTS
+N_COUNTS = KSWAPD_WAITS + N_WAITS
 
 # A row of `Memory.locks`: which lock it is about, and its last holds in order of time.
 LOCK_SETS = 1024
@@ -305,7 +341,7 @@ class Memory(NamedTuple):
     state : int64, shape (STATE_CELLS,), by `Cell`, then processes, then collected folios
     prices : int64, shape (N_PRICES,), picoseconds: of events, then by `Delay`
     counts : int64, shape (N_COUNTS,), of one step: events, counters, fallbacks, observed, holds,
-        and picoseconds waited
+        picoseconds waited, and what of the events and waits is kswapd's
     locks : int64, shape (LOCK_SETS, LOCK_COLUMNS)
     trace : int64, shape (CPUs, accesses), pages of an access step, in each CPU's share
     tlb_arrays, tlb_paths : int64, tables of `translation_layout`

@@ -61,10 +61,10 @@ from perfmodel.kernels.tables import (
 )
 from perfmodel.kernels.tlb import forget_everything
 
-_RECLAIM_BATCH = 32
+RECLAIM_BATCH = 32
 _RETRIES = 16
 _COSTLY_PAGES = 8
-_FIRST_PRIORITY = 12
+FIRST_PRIORITY = 12
 _PAGES_PER_GIB_SHIFT = 18
 _WRITE_COST = 32
 
@@ -210,7 +210,7 @@ def _evict(m, folio):
 
 
 @inner_kernel
-def _shrink_inactive(m, most):
+def shrink_inactive(m, most):
     """Look at pages from the old end of the inactive list; how many were freed."""
     taken, scanned = _isolate(m, np.int64(INACTIVE), most)
     m.counts[COUNTERS + Counter.PGSCAN_ANON] += scanned
@@ -254,7 +254,7 @@ def _shrink_inactive(m, most):
 
 
 @inner_kernel
-def _shrink_active(m, most):
+def shrink_active(m, most):
     """Pages from the old end of the active list become inactive."""
     taken, pages = _isolate(m, np.int64(ACTIVE), most)
     for index in range(taken):
@@ -267,7 +267,7 @@ def _shrink_active(m, most):
 
 
 @inner_kernel
-def _inactive_is_low(m):
+def inactive_is_low(m):
     inactive = m.state[Cell.FLUSHED_INACTIVE]
     active = m.state[Cell.FLUSHED_ACTIVE]
     gibibytes = (inactive + active) >> _PAGES_PER_GIB_SHIFT
@@ -278,7 +278,7 @@ def _inactive_is_low(m):
 
 
 @inline_kernel
-def _scan_count(m, place, priority):
+def scan_count(m, place, priority):
     """How many pages of a list to look at, as much as anonymous memory is to bear."""
     pages = pages_on(m, np.int64(place)) >> priority
     if priority == 0:
@@ -293,39 +293,39 @@ def _scan_count(m, place, priority):
 @inner_kernel
 def _reclaim_at(m, priority, target, force):
     """One priority's share of a reclaim: pages freed, and whether active ones were spared."""
-    low = _inactive_is_low(m)
+    low = inactive_is_low(m)
     deactivate = force or low or m.state[Cell.FLUSHED_ACTIVATED] != m.state[Cell.SNAPSHOT]
-    inactive = _scan_count(m, np.int64(INACTIVE), priority)
-    active = _scan_count(m, np.int64(ACTIVE), priority)
+    inactive = scan_count(m, np.int64(INACTIVE), priority)
+    active = scan_count(m, np.int64(ACTIVE), priority)
     freed = np.int64(0)
     skipped = False
     while inactive > 0:
-        part = min(inactive, _RECLAIM_BATCH)
+        part = min(inactive, RECLAIM_BATCH)
         inactive -= part
-        freed += _shrink_inactive(m, part)
+        freed += shrink_inactive(m, part)
         if active > 0:
-            part = min(active, _RECLAIM_BATCH)
+            part = min(active, RECLAIM_BATCH)
             active -= part
             if deactivate:
-                _shrink_active(m, part)
+                shrink_active(m, part)
             else:
                 skipped = True
         if freed >= target:
             break
-    if _inactive_is_low(m):
-        _shrink_active(m, np.int64(_RECLAIM_BATCH))
+    if inactive_is_low(m):
+        shrink_active(m, np.int64(RECLAIM_BATCH))
     return freed, skipped
 
 
 @inner_kernel
 def _reclaim(m, pages):
     """Direct reclaim of the memory cgroup; pages freed."""
-    target = max(pages, _RECLAIM_BATCH)
+    target = max(pages, RECLAIM_BATCH)
     force = False
     while True:
         total = np.int64(0)
         spared = False
-        for priority in range(_FIRST_PRIORITY, -1, -1):
+        for priority in range(FIRST_PRIORITY, -1, -1):
             freed, skipped = _reclaim_at(m, np.int64(priority), target, force)
             spared = spared or skipped
             total += freed

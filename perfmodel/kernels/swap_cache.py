@@ -18,10 +18,10 @@ from perfmodel.kernels.folios import enter_cache, folio_order, new_folio
 from perfmodel.kernels.frames import (
     FOR_FAULT,
     fault_effort,
-    find_frames,
     give_back_frames,
     own_frames,
 )
+from perfmodel.kernels.kswapd import find_room
 from perfmodel.kernels.layout import (
     CLUSTER_ZSWAP,
     SLOT_FOLIO_SHIFT,
@@ -105,7 +105,7 @@ def try_huge_read(m, q, cluster, page):
     if reason == NO_FALLBACK:
         no_page = m.parameters["order9_failure_threshold"]
         no_charge = m.parameters["charge_failure_threshold"]
-        if (no_page > 0 and uniform_32(seed, step, q) < no_page) or not find_frames(
+        if (no_page > 0 and uniform_32(seed, step, q) < no_page) or not find_room(
             m, np.int64(PMD_ORDER), fault_effort(m), FOR_FAULT
         ):
             charge(m, Event.ORDER9_ALLOCATION_FAILURE, 1)

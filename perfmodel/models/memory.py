@@ -218,7 +218,9 @@ class SimulatedMemory:
     processes : int
         How many there may be, forked ones included.
     cpus : int
-        The most that run at the same time. Nothing takes any time here: they take turns.
+        The most that run at the same time. Where nothing takes any time they take turns.
+    prices : int64 array, shape (N_PRICES,), picoseconds, optional
+        Without them nothing takes any time.
     """
 
     def __init__(
@@ -231,6 +233,7 @@ class SimulatedMemory:
         seed: int = 1,
         processes: int = layout.MOST_PROCESSES,
         cpus: int = 1,
+        prices: npt.NDArray[np.int64] | None = None,
     ) -> None:
         sizes = abi.state_sizes(scenario, processes, _POOL_BYTES)
         parameters = abi.pack_parameters(scenario, policy, device, range(seed, seed + 1))
@@ -239,7 +242,7 @@ class SimulatedMemory:
         if scenario.memory is not None:
             frames = physical_frames(scenario, parameters, sizes)(0)
         self._memory = fresh_memory(
-            parameters[0], sizes, machine.translation, cpus=cpus, frames=frames
+            parameters[0], sizes, machine.translation, prices, cpus, frames=frames
         )
 
     def step(self, step: Step) -> StepCounts:

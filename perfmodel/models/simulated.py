@@ -89,7 +89,7 @@ def clock_decides(scenario: Scenario, device: SwapDevice) -> bool:
     by are brought up to date by the clock, and khugepaged wakes by it.
     """
     timed = any(step.threads > 1 or step.action is StepAction.WAIT for step in scenario.steps)
-    return scenario.is_limited or device.service is not None or timed
+    return scenario.is_reclaimed or device.service is not None or timed
 
 
 def runs_decide(scenario: Scenario, device: SwapDevice) -> bool:

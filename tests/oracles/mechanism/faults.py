@@ -40,6 +40,7 @@ def fill(world: World) -> None:
         for j in range(PAGES):
             if memory.page_entry(j).kind != "N":
                 continue
+            world.keep_up()
             world.event("FAULT")
             world.counter("pgfault")
             if memory.table is None and world.rules.backing == "thp":
@@ -75,6 +76,7 @@ def access_pages(world: World, call: Call) -> None:
 
 
 def access(world: World, process: Process, region_page: int, call: Call) -> None:
+    world.keep_up()
     memory, j = process.place(region_page)
     faults = 0
     while not hardware_can(memory, j, call.write):
@@ -266,7 +268,7 @@ def pte_fault(world: World, process: Process, memory: Range, j: int, write: bool
     elif kind == "P":
         write_page(world, process, memory, j)
     elif kind == "Z":
-        world.charge(1)
+        world.charge_page()
         clear_pages(world, process, memory, j, 0)
     elif write:
         order = order_to_clear(world, process, memory, j)
@@ -290,7 +292,7 @@ def find_large(world: World, order: int, name: str) -> tuple[int, Block | None]:
         else:
             world.give_back(block)
             count_refused_charge(world, name, order)
-    world.charge(1)
+    world.charge_page()
     return 0, None
 
 
@@ -347,7 +349,7 @@ def write_page(world: World, process: Process, memory: Range, j: int) -> None:
         entry.exclusive = entry.writable = entry.dirty = entry.soft_dirty = True
         return
     page = entry.page
-    world.charge(1)
+    world.charge_page()
     copy = world.new_folio(0, process.region_page(memory, j))
     world.own(copy)
     world.admit(copy)

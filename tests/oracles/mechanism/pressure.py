@@ -21,7 +21,7 @@ RETRIES = 16
 COSTLY = 8
 IO_COST = 32
 PAGES_PER_GIB = 1 << 18
-FLUSH_PERIOD = 2000
+FLUSH_PERIOD = 2000 * 10**9
 
 
 @dataclass(frozen=True)

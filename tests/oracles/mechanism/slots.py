@@ -97,6 +97,11 @@ class Device:
                 self.slots[slot + offset] = Slot(page=first_page + offset)
         return slot
 
+    @property
+    def has_room(self) -> bool:
+        """Whether any slot is free."""
+        return sum(cluster.used for cluster in self.clusters) < len(self.clusters) * PAGES
+
     def search(self, order: int) -> int | None:
         found = self.scan_at_hint(order)  # step 1
         if found is None and order < HUGE:

@@ -59,7 +59,7 @@ def read(world: World, folio: Folio, slot: int, requests: Requests | None = None
 
 
 def read_page_into_cache(world: World, slot: int, requests: Requests) -> Folio:
-    world.charge(1)
+    world.charge_page()
     shadow = world.device.slots[slot].shadow
     folio = world.new_folio(0, world.device.slots[slot].page)
     world.own(folio)
