@@ -89,6 +89,7 @@ PARAMETERS = np.dtype(
             "fault_effort",
             "kswapd",
             "wakes_kswapd",
+            "kswapd_cpu",
         )
     ],
     align=True,
@@ -220,6 +221,7 @@ WAIT_PARTS: dict[Wait, str] = {
     Wait.INTERRUPTED: "shootdown",
     Wait.BLOCK_LAYER: "block_layer",
     Wait.IDLE: "idle",
+    Wait.PREEMPTED: "reclaim",
 }
 
 # Prices of pages of half-random content, and which number of a codec tells those of other contents.

@@ -35,6 +35,7 @@ from perfmodel.kernels.lru import admit, is_limited, link_flags, make_leaf_young
 from perfmodel.kernels.pressure import charge_memory
 from perfmodel.kernels.rmap import mappings_in, remove_mappings
 from perfmodel.kernels.slots import release_row
+from perfmodel.kernels.split_queue import enqueue
 from perfmodel.kernels.tables import (
     forget_table,
     is_armed,
@@ -176,6 +177,7 @@ def _replace(m, process, q, row):
     if is_limited(m):
         admit(m, folio, np.int64(0))
         make_leaf_young(m, q)
+        enqueue(m, folio)
         if m.parameters["lazy_page_table_deposit"] == 1:
             uncharge_table(m)
     flags = np.int64(EXCLUSIVE | DIRTY | SOFT_DIRTY)

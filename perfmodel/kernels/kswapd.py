@@ -14,13 +14,15 @@ from perfmodel.constants import (
     PMD_ORDER,
     Counter,
     Event,
+    Happening,
     Wait,
 )
 from perfmodel.kernels._jit import inline_kernel, inner_kernel
 from perfmodel.kernels.buddy import MOVABLE, N_ORDERS, above, allocate_block, free_blocks
 from perfmodel.kernels.buddy import Cell as Zone
-from perfmodel.kernels.clock import charge, switch_to
+from perfmodel.kernels.clock import charge, is_recorded, record, switch_to
 from perfmodel.kernels.compaction import Effort, compact_for, daemon_compact, fragmentation_index
+from perfmodel.kernels.deferred_split import shrink_split_queue
 from perfmodel.kernels.frames import find_frames, has_frames, spare_owner
 from perfmodel.kernels.layout import (
     ACTIVE,
@@ -86,12 +88,10 @@ def _is_fine(m, mark, order):
     """Whether a request could be served above a watermark."""
     if not above(m.frames, mark, order):
         return False
-    if order == 0:
-        return True
+    blocks = np.int64(0)
     for each in range(order, N_ORDERS):
-        if free_blocks(m.frames, each) > 0:
-            return True
-    return False
+        blocks += free_blocks(m.frames, each)
+    return order == 0 or blocks > 0
 
 
 @inline_kernel
@@ -165,6 +165,7 @@ def _goes_on(m, priority, order, freed):
     """What follows once the lists have been looked at: whether a large block takes more of it."""
     if inactive_is_low(m):
         shrink_active(m, np.int64(RECLAIM_BATCH))
+    shrink_split_queue(m, priority)
     if freed > 0:
         m.state[KSWAPD + Kswapd.FAILURES] = 0
     if order == 0 or (order <= COSTLY_ORDER and priority >= FIRST_PRIORITY - 2) or freed == 0:
@@ -207,7 +208,7 @@ def _leave(m, cpu):
 
 @inner_kernel
 def _compact(m, order):
-    """kcompactd's work for a large block, if it looks promising."""
+    """What kcompactd does for a large block, if it looks promising."""
     state = m.frames.state
     scanned = state[Zone.COMPACT_MIGRATE_SCANNED] + state[Zone.COMPACT_FREE_SCANNED]
     migrated = state[Zone.PGMIGRATE_SUCCESS]
@@ -365,14 +366,34 @@ def _go_on(m):
 
 
 @inner_kernel
+def _share_cpu(m, took):
+    """A program's CPU is kswapd's for half of the time, as long as both want it."""
+    cpu = m.parameters["kswapd_cpu"]
+    if took == 0 or not 0 <= cpu < m.state[Cell.CPUS]:
+        return
+    cell = Cell.NOW if cpu == m.state[Cell.CPU] else cpu_cell(cpu)
+    begin = m.state[cell]
+    m.state[cell] = begin + took
+    m.counts[WAITS + Wait.PREEMPTED] += took
+    if is_recorded(m):
+        kind, why = np.int64(Happening.WAITING.value), np.int64(Wait.PREEMPTED.value)
+        record(m, kind, why, cpu, begin, begin + took, np.int64(1))
+    if m.state[KSWAPD + Kswapd.CLOCK] < _NEVER:
+        m.state[KSWAPD + Kswapd.CLOCK] += took
+
+
+@inner_kernel
 def _take_turn(m):
     """One turn of kswapd, at its own time."""
     cpu = m.state[Cell.CPU]
     _enter(m)
-    m.state[Cell.NOW] = m.state[KSWAPD + Kswapd.CLOCK]
+    begin = m.state[KSWAPD + Kswapd.CLOCK]
+    m.state[Cell.NOW] = begin
     flush_in_time(m)
     m.state[KSWAPD + Kswapd.CLOCK] = _go_on(m)
+    took = m.state[Cell.NOW] - begin
     _leave(m, cpu)
+    _share_cpu(m, took)
 
 
 @inner_kernel

@@ -32,6 +32,7 @@ from perfmodel.kernels.layout import (
 )
 from perfmodel.kernels.lru import admit, is_limited, make_leaf_young
 from perfmodel.kernels.pressure import charge_memory
+from perfmodel.kernels.split_queue import enqueue
 from perfmodel.kernels.swap_io import count_order
 from perfmodel.kernels.tables import (
     set_pmd,
@@ -101,6 +102,7 @@ def new_thp(m, process, q, deposit):
             charge_memory(m, np.int64(1))
         admit(m, folio, np.int64(0))
         make_leaf_young(m, q)
+        enqueue(m, folio)
     set_pmd(m, q, np.int64(RegionState.PMD_MAPPED.value), flags, folio)
     add_mappings(m, folio, np.int64(1))
     m.counts[COUNTERS + Counter.THP_FAULT_ALLOC] += 1

@@ -72,6 +72,9 @@ LINK = np.dtype(
     align=True,
 )
 
+# A folio's neighbours on the deferred split queue; one higher, 0 for none.
+QUEUED = np.dtype([("previous", np.int32), ("next", np.int32)], align=True)
+
 # Flags of PMD records and of PTE words alike.
 WRITABLE = 4
 DIRTY = 8
@@ -102,6 +105,7 @@ FOLIO_DIRTY = 1
 FOLIO_LAZYFREE = 2
 FOLIO_READAHEAD = 4
 FOLIO_PARTIALLY_MAPPED = 8
+FOLIO_QUEUED = 16  # on the deferred split queue
 # Flags of links.
 LINK_ACTIVE = 1
 LINK_REFERENCED = 2
@@ -271,7 +275,19 @@ class Kswapd(IntEnum):
 
 # What a turn of it finds counted.
 KSWAPD_BEFORE = KSWAPD + len(Kswapd)
-STATE_CELLS = KSWAPD_BEFORE + N_EVENTS + N_WAITS
+SPLIT_QUEUE = KSWAPD_BEFORE + N_EVENTS + N_WAITS
+
+
+class SplitQueue(IntEnum):
+    """The deferred split queue, in `Memory.state` from SPLIT_QUEUE on; folios are one higher."""
+
+    HEAD = 0
+    TAIL = 1
+    LENGTH = 2
+    LEFT = 3  # what its shrinker has not looked at, though it should have
+
+
+STATE_CELLS = SPLIT_QUEUE + len(SplitQueue)
 
 # What the pools must hold before anything is done to one 2 MiB: a row for its table in each process
 # and for every cluster that its 512 pages may have slots in; folios for what splits leave, and for
@@ -332,6 +348,7 @@ class Memory(NamedTuple):
     clusters : CLUSTER records, shape (clusters + 1,)
     rows : int64, shape (rows, 512), PTE tables and slot words
     links : LINK records, one for each folio
+    queued : QUEUED records, one for each folio
     shadows : int64, one for each slot: age x 2 + workingset + 1, or 0
     cluster_shadows : int64, one for each cluster, where all its slots are alike
     frames : Frames, if memory is finite
@@ -355,6 +372,7 @@ class Memory(NamedTuple):
     clusters: np.ndarray
     rows: np.ndarray
     links: np.ndarray
+    queued: np.ndarray
     shadows: np.ndarray
     cluster_shadows: np.ndarray
     frames: Frames

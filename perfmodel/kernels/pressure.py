@@ -11,6 +11,7 @@ from perfmodel.constants import (
 )
 from perfmodel.kernels._jit import inline_kernel, inner_kernel
 from perfmodel.kernels.clock import charge, hold_lock, interrupt_others
+from perfmodel.kernels.deferred_split import shrink_split_queue
 from perfmodel.kernels.folios import folio_order, folio_page, has_flag, is_cached
 from perfmodel.kernels.layout import (
     ACTIVE,
@@ -268,6 +269,7 @@ def shrink_active(m, most):
 
 @inner_kernel
 def inactive_is_low(m):
+    """Whether there is too little on the inactive list, by what the statistics last said."""
     inactive = m.state[Cell.FLUSHED_INACTIVE]
     active = m.state[Cell.FLUSHED_ACTIVE]
     gibibytes = (inactive + active) >> _PAGES_PER_GIB_SHIFT
@@ -314,6 +316,7 @@ def _reclaim_at(m, priority, target, force):
             break
     if inactive_is_low(m):
         shrink_active(m, np.int64(RECLAIM_BATCH))
+    shrink_split_queue(m, priority)
     return freed, skipped
 
 

@@ -42,7 +42,7 @@ def watermarks(
     ----------
     pages : int
     min_free_kbytes : int
-        What somebody has written to vm.min_free_kbytes, which takes the rule's place; 0 for nothing.
+        What somebody has written to vm.min_free_kbytes, in the place of the rule; 0 for nothing.
     scale_factor : int
         vm.watermark_scale_factor, ten-thousandths of memory.
 

@@ -104,6 +104,7 @@ def fresh_memory(
         done=np.zeros(folios, dtype=np.int64),
         written=np.zeros(_MOST_WRITTEN, dtype=np.int64),
         links=np.zeros(folios, dtype=layout.LINK),
+        queued=np.zeros(folios, dtype=layout.QUEUED),
         shadows=np.zeros((clusters + 1) * PAGES_PER_PMD, dtype=np.int64),
         cluster_shadows=np.zeros(clusters + 1, dtype=np.int64),
         rows=np.zeros((rows, PAGES_PER_PMD), dtype=np.int64),

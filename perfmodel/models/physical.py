@@ -50,6 +50,7 @@ def physical_frames(
     parameters["first_owner"] = int(memory.used_share * pages)
     parameters["fault_effort"] = int(effort(memory.defrag, madvised=madvised))
     parameters["kswapd"] = int(memory.kswapd)
+    parameters["kswapd_cpu"] = memory.kswapd_cpu
     parameters["wakes_kswapd"] = int(wakes_kswapd(memory.defrag, madvised=madvised))
     owners = SPARE_OWNERS + int(sizes[_FOLIOS])
     return lambda index: aged_frames(memory, seed=int(parameters["seed"][index]), owners=owners)

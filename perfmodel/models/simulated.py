@@ -371,6 +371,7 @@ def simulate_draws(
     counts, mapping, elapsed, by_run = arm.runs.counts, arm.runs.mapping, arm.elapsed, arm.by_run
     events, prices = abi.events_of(counts), arm.prices[:, :N_EVENTS]
     steps = []
+    of_kswapd, its_waits = abi.kswapd_events_of(counts), abi.kswapd_waits_of(counts)
     for index, step in enumerate(scenario.steps):
         if with_model_error and machine.fit is not None:
             missed = draw_model_errors(machine, events[0, index], draws, seed)
@@ -385,8 +386,17 @@ def simulate_draws(
                     abi.counters_of(counts[0, index]), abi.hidden_counters(scenario)
                 ),
                 breakdown_ns=_breakdown(
-                    events[0, index], abi.waits_of(counts[0, index]), prices[0]
+                    events[0, index] - of_kswapd[0, index],
+                    abi.waits_of(counts[0, index]) - its_waits[0, index],
+                    prices[0],
                 ),
+                kswapd_ns={
+                    part: time
+                    for part, time in _breakdown(
+                        of_kswapd[0, index], its_waits[0, index], prices[0]
+                    ).items()
+                    if time
+                },
                 events={
                     event.name.lower(): int(events[0, index, event])
                     for event in Event

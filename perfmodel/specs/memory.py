@@ -63,8 +63,10 @@ class PhysicalMemory:
         vm.extfrag_threshold: up to this fragmentation index a failure is put down to a lack of
         memory, and nothing is compacted.
     kswapd : bool
-        Whether memory is reclaimed when it runs short: by kswapd below the low watermark, by whoever
+        Whether memory is reclaimed when it runs short: by kswapd below the low watermark, by who
         needs it below the minimum. Without it the run ends there.
+    kswapd_cpu : int
+        CPU of the program that kswapd shares, half and half; -1 for one of its own.
     min_free_kbytes : int
         vm.min_free_kbytes if somebody has written to it; 0 for what the kernel computes.
     watermark_scale_factor : int
@@ -81,6 +83,7 @@ class PhysicalMemory:
     defrag: Defrag = attrs.field(default=Defrag.MADVISE, validator=_defrag)
     extfrag_threshold: int = whole_number(0, 1000, default=500)
     kswapd: bool = attrs.field(default=False, validator=attrs.validators.instance_of(bool))
+    kswapd_cpu: int = whole_number(-1, 63, default=-1)
     min_free_kbytes: int = whole_number(0, 1 << 32, default=0)
     watermark_scale_factor: int = whole_number(1, 3000, default=10)
 

@@ -211,6 +211,7 @@ _UNDER_A_LIMIT = frozenset(
         StepAction.PAGEOUT,
         StepAction.RECLAIM,
         StepAction.WILLNEED,
+        StepAction.DISCARD,
         StepAction.COLLAPSE,
         StepAction.KHUGEPAGED,
         StepAction.WAIT,

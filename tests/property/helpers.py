@@ -114,6 +114,7 @@ def frames_of(story: Story) -> dict[str, Any]:
         "zone": lambda: zone_of(aged_frames(memory, seed=story.seed, owners=owners)),
         "fault_effort": int(effort(memory.defrag, madvised=madvised)),
         "kswapd": memory.kswapd,
+        "kswapd_cpu": memory.kswapd_cpu,
         "wakes_kswapd": wakes_kswapd(memory.defrag, madvised=madvised),
     }
 

@@ -184,6 +184,7 @@ def fault_in_huge(
     world.admit(folio)
     memory.pmd.set_own(folio, WHOLE, dirty=True)
     folio.mappings.add((process.number, WHOLE))
+    world.queue_split(folio)
     world.warm = folio.region_pages
     world.counter("thp_fault_alloc")
     world.per_order("anon_fault_alloc", HUGE)

@@ -85,12 +85,18 @@ class GlobalReclaim:
 
     def turn(self) -> None:
         world, device = self.world, self.world.device
-        now, world.clock = world.clock, self.clock
+        begin = self.clock
+        now, world.clock = world.clock, begin
         slots, device.next = device.next, self.next_slots
         batch, self.pressure.batch = self.pressure.batch, []
         self.pressure.flush_in_time()
         when = next(self.life)
         self.clock = world.clock if when < 0 else when
+        if world.rules.kswapd_cpu == 0:
+            # Both have it half of the time.
+            took = world.clock - begin
+            now += took
+            self.clock += took if self.clock < NEVER else 0
         world.clock, self.next_slots, device.next = now, device.next, slots
         assert not self.pressure.batch, "kswapd makes no folios"
         self.pressure.batch = batch
@@ -230,6 +236,7 @@ class GlobalReclaim:
                     break
             if pressure.inactive_is_low():
                 pressure.shrink_active(SCAN_AT_MOST)
+            pressure.shrink_split_queue(priority)
             if local:
                 self.failures = 0
             if not self.goes_on(priority, order, local):

@@ -59,6 +59,7 @@ class Rules:
     # Whether what is short is reclaimed, and whether who wants a large folio wakes kswapd for it.
     kswapd: bool = False
     wakes_kswapd: bool = False
+    kswapd_cpu: int = -1
     # Picoseconds by event; what is not named takes no time.
     prices: Mapping[str, int] = field(default_factory=dict)
 
@@ -344,6 +345,15 @@ class World:
         if self.pressure is not None:
             self.pressure.refault(folio, shadow)
             self.pressure.add(folio)
+
+    def queue_split(self, folio: Folio) -> None:
+        """A folio may have to be split one day."""
+        if self.pressure is not None:
+            self.pressure.queue_split(folio)
+
+    def unqueue_split(self, folio: Folio) -> None:
+        if self.pressure is not None:
+            self.pressure.unqueue_split(folio)
 
     def lock(self, folio: Folio) -> None:
         """Keep a folio from reclaim until the fault, or the call, is over."""
