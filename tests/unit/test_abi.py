@@ -253,7 +253,8 @@ def test_counts_are_taken_apart_without_gap_or_overlap():
         *abi.name_observed(row).values(),
         *(value for hold in abi.name_holds(row).values() for value in hold.values()),
     ]
-    assert [*events[1, 2], *counters[1, 2], *rest, *abi.waits_of(row)] == row.tolist()
+    rest += [*abi.waits_of(row), *abi.kswapd_events_of(row), *abi.kswapd_waits_of(row)]
+    assert [*events[1, 2], *counters[1, 2], *rest] == row.tolist()
 
 
 def test_what_was_counted_is_said_by_name_and_the_rest_is_not():

@@ -140,7 +140,7 @@ def fault(world: World, process: Process, memory: Range, j: int, call: Call) -> 
             pmd_swap_fault(world, process, memory, j, call.write)
     elif memory.pmd.kind == "P":
         write_huge(world, process, memory, j)
-    elif memory.pmd.kind == "Z" or memory.in_one_vma():
+    elif memory.pmd.kind == "Z" or (memory.in_one_vma() and world.rules.backing == "thp"):
         fault_in_huge(world, process, memory, j, write=call.write)
     else:
         make_table(world, memory)
