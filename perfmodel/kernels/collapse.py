@@ -16,7 +16,6 @@ from perfmodel.kernels.compaction import Effort
 from perfmodel.kernels.faults import swap_in_pte
 from perfmodel.kernels.folios import add_mappings, new_folio
 from perfmodel.kernels.frames import FOR_COLLAPSE, give_back_frames, own_frames
-from perfmodel.kernels.kswapd import find_room
 from perfmodel.kernels.layout import (
     COUNTERS,
     DIRTY,
@@ -34,6 +33,7 @@ from perfmodel.kernels.layout import (
 from perfmodel.kernels.lru import admit, is_limited, link_flags, make_leaf_young, uncharge_table
 from perfmodel.kernels.pressure import charge_memory
 from perfmodel.kernels.rmap import mappings_in, remove_mappings
+from perfmodel.kernels.room import find_room
 from perfmodel.kernels.slots import release_row
 from perfmodel.kernels.split_queue import enqueue
 from perfmodel.kernels.tables import (

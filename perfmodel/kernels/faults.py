@@ -31,7 +31,6 @@ from perfmodel.kernels.frames import (
     FOR_FAULT,
     own_frames,
 )
-from perfmodel.kernels.kswapd import charge_page
 from perfmodel.kernels.large_folios import OWN, find_large, keep_warm, new_thp, page_number
 from perfmodel.kernels.layout import (
     CARRIED,
@@ -55,6 +54,7 @@ from perfmodel.kernels.pressure import charge_memory
 from perfmodel.kernels.readahead import note_cache_hit, swap_in_with_readahead
 from perfmodel.kernels.requests import end_requests, wait_for_read
 from perfmodel.kernels.rmap import mappings_in, remove_mappings
+from perfmodel.kernels.room import charge_page
 from perfmodel.kernels.slots import cached_folio, more_than_half_used, slot_word
 from perfmodel.kernels.swap_cache import NO_FALLBACK, classify, try_huge_read
 from perfmodel.kernels.swap_io import count_order, read_folio

@@ -1,4 +1,4 @@
-"""Reclaim for want of page frames: kswapd, and whoever finds nothing above the minimum.
+"""Reclaim for want of page frames: what it looks at, and kswapd, which does it in the background.
 
 docs/kswapd.md says what exactly is simulated. kswapd goes on by turns, each on a CPU and clock of
 its own; what it has begun is in the cells of `layout.Kswapd`.
@@ -18,12 +18,11 @@ from perfmodel.constants import (
     Wait,
 )
 from perfmodel.kernels._jit import inline_kernel, inner_kernel
-from perfmodel.kernels.buddy import MOVABLE, N_ORDERS, above, allocate_block, free_blocks
+from perfmodel.kernels.buddy import N_ORDERS, above, free_blocks
 from perfmodel.kernels.buddy import Cell as Zone
 from perfmodel.kernels.clock import charge, is_recorded, record, switch_to
-from perfmodel.kernels.compaction import Effort, compact_for, daemon_compact, fragmentation_index
+from perfmodel.kernels.compaction import daemon_compact, fragmentation_index
 from perfmodel.kernels.deferred_split import shrink_split_queue
-from perfmodel.kernels.frames import find_frames, has_frames, spare_owner
 from perfmodel.kernels.layout import (
     ACTIVE,
     COUNTERS,
@@ -33,7 +32,6 @@ from perfmodel.kernels.layout import (
     KSWAPD_CPU,
     KSWAPD_EVENTS,
     KSWAPD_WAITS,
-    NO_FRAMES,
     RANGE_AT_WORK,
     WAITS,
     Cell,
@@ -44,7 +42,6 @@ from perfmodel.kernels.lru import flush_in_time, pages_on
 from perfmodel.kernels.pressure import (
     FIRST_PRIORITY,
     RECLAIM_BATCH,
-    charge_memory,
     inactive_is_low,
     scan_count,
     shrink_active,
@@ -84,7 +81,7 @@ def prepare_kswapd(m):
 
 
 @inner_kernel
-def _is_fine(m, mark, order):
+def is_fine(m, mark, order):
     """Whether a request could be served above a watermark."""
     if not above(m.frames, mark, order):
         return False
@@ -96,11 +93,11 @@ def _is_fine(m, mark, order):
 
 @inline_kernel
 def _is_balanced(m, order):
-    return _is_fine(m, m.frames.parameters["high"], order)
+    return is_fine(m, m.frames.parameters["high"], order)
 
 
 @inner_kernel
-def _may_compact(m, mark, order):
+def may_compact(m, mark, order):
     """Whether compaction would have room above a watermark, and something to gain."""
     f = m.frames
     mark += 2 << order
@@ -114,7 +111,7 @@ def _may_compact(m, mark, order):
 
 
 @inline_kernel
-def _has_slots(m):
+def has_slots(m):
     """Whether there is any room left on the swap device."""
     return m.state[Cell.USED_SLOTS] < (m.state[Cell.CLUSTERS] + 1) * PAGES_PER_PMD
 
@@ -123,7 +120,7 @@ def _has_slots(m):
 
 
 @inner_kernel
-def _measure(m, priority, force):
+def measure(m, priority, force):
     """What to look at, of which list, and whether active pages may become inactive."""
     state = m.state
     low = inactive_is_low(m)
@@ -131,7 +128,7 @@ def _measure(m, priority, force):
     deactivate = force or low or changed
     state[KSWAPD + Kswapd.DEACTIVATE] = 1 if deactivate else 0
     state[KSWAPD + Kswapd.FREED] = 0
-    if not _has_slots(m):
+    if not has_slots(m):
         return np.int64(0), np.int64(0)
     inactive = pages_on(m, np.int64(INACTIVE)) >> priority
     short = m.frames.state[Zone.FREE_PAGES] <= m.frames.parameters["high"]
@@ -145,7 +142,7 @@ def _measure(m, priority, force):
 
 
 @inner_kernel
-def _shrink_part(m, inactive, active, scan_counter, steal_counter):
+def shrink_part(m, inactive, active, scan_counter, steal_counter):
     """Both lists' next parts: pages freed and pages looked at."""
     before = m.counts[COUNTERS + Counter.PGSCAN_ANON]
     freed = shrink_inactive(m, min(inactive, RECLAIM_BATCH))
@@ -161,7 +158,7 @@ def _shrink_part(m, inactive, active, scan_counter, steal_counter):
 
 
 @inner_kernel
-def _goes_on(m, priority, order, freed):
+def goes_on(m, priority, order, freed):
     """What follows once the lists have been looked at: whether a large block takes more of it."""
     if inactive_is_low(m):
         shrink_active(m, np.int64(RECLAIM_BATCH))
@@ -171,9 +168,9 @@ def _goes_on(m, priority, order, freed):
     if order == 0 or (order <= COSTLY_ORDER and priority >= FIRST_PRIORITY - 2) or freed == 0:
         return False
     minimum = m.frames.parameters["minimum"]
-    if _is_fine(m, minimum, order) or _may_compact(m, minimum, order):
+    if is_fine(m, minimum, order) or may_compact(m, minimum, order):
         return False
-    return _has_slots(m) and pages_on(m, np.int64(INACTIVE)) > 2 << order
+    return has_slots(m) and pages_on(m, np.int64(INACTIVE)) > 2 << order
 
 
 # kswapd
@@ -280,7 +277,7 @@ def _shrink_next(m):
     state = m.state
     inactive = state[KSWAPD + Kswapd.INACTIVE]
     active = state[KSWAPD + Kswapd.ACTIVE]
-    freed, scanned = _shrink_part(
+    freed, scanned = shrink_part(
         m,
         inactive,
         active,
@@ -301,7 +298,7 @@ def _end_priority(m):
     """The lists have been looked at; whether it goes on with them, or with what."""
     state = m.state
     order = state[KSWAPD + Kswapd.ORDER]
-    if _goes_on(m, state[KSWAPD + Kswapd.PRIORITY], order, state[KSWAPD + Kswapd.FREED]):
+    if goes_on(m, state[KSWAPD + Kswapd.PRIORITY], order, state[KSWAPD + Kswapd.FREED]):
         return np.int64(_LISTS)
     freed = state[KSWAPD + Kswapd.ROUND_FREED]
     state[KSWAPD + Kswapd.TOTAL] += freed
@@ -346,7 +343,7 @@ def _go_on(m):
         elif phase == _PRIORITY:
             phase = _next_priority(m)
         elif phase == _LISTS:
-            inactive, active = _measure(m, state[KSWAPD + Kswapd.PRIORITY], False)
+            inactive, active = measure(m, state[KSWAPD + Kswapd.PRIORITY], False)
             state[KSWAPD + Kswapd.INACTIVE] = inactive
             state[KSWAPD + Kswapd.ACTIVE] = active
             phase = np.int64(_PART)
@@ -397,7 +394,8 @@ def _take_turn(m):
 
 
 @inner_kernel
-def _catch_up(m):
+def catch_up(m):
+    """Let kswapd do what it has begun by now, in the middle of a fault."""
     while m.state[KSWAPD + Kswapd.CLOCK] <= m.state[Cell.NOW] and m.state[Cell.EXHAUSTED] == 0:
         _take_turn(m)
 
@@ -406,7 +404,7 @@ def _catch_up(m):
 def _catch_up_between(m):
     # What the last fault has read is in its page table by now.
     m.state[Cell.CALL] += 1
-    _catch_up(m)
+    catch_up(m)
 
 
 @inline_kernel
@@ -438,7 +436,7 @@ def _dozes(m):
 
 
 @inner_kernel
-def _wake(m, order):
+def wake(m, order):
     """Somebody is below the low watermark, or found no block."""
     state = m.state
     state[KSWAPD + Kswapd.WANTED] = max(state[KSWAPD + Kswapd.WANTED], order)
@@ -462,140 +460,3 @@ def _wake(m, order):
     state[KSWAPD + Kswapd.CLOCK] = begin
     state[KSWAPD + Kswapd.WOKEN] = 1 if dozes else 0
     state[KSWAPD + Kswapd.STOP] = 1
-
-
-# Allocations
-
-
-@inner_kernel
-def _reclaim_directly(m, order):
-    """Reclaim by the CPU that needs memory; whether that came to anything."""
-    state = m.state
-    force = False
-    while True:
-        m.counts[COUNTERS + Counter.ALLOCSTALL_MOVABLE] += 1
-        state[KSWAPD + Kswapd.SPARED] = 0
-        total = np.int64(0)
-        for step in range(FIRST_PRIORITY + 1):
-            priority = np.int64(FIRST_PRIORITY - step)
-            if order > COSTLY_ORDER and (
-                _is_fine(m, m.frames.parameters["minimum"], order)
-                or _may_compact(m, m.frames.parameters["high"], order)
-            ):
-                state[KSWAPD + Kswapd.SNAPSHOT] = state[Cell.FLUSHED_ACTIVATED]
-                return True
-            total += _shrink_directly(m, priority, order, force)
-            if total >= RECLAIM_BATCH:
-                break
-        state[KSWAPD + Kswapd.SNAPSHOT] = state[Cell.FLUSHED_ACTIVATED]
-        if total > 0 or state[KSWAPD + Kswapd.SPARED] == 0 or force:
-            return total > 0
-        force = True
-
-
-@inner_kernel
-def _shrink_directly(m, priority, order, force):
-    """One priority of it: pages freed."""
-    total = np.int64(0)
-    again = True
-    while again:
-        # kswapd may be in the middle of its own.
-        deactivate = m.state[KSWAPD + Kswapd.DEACTIVATE]
-        before = m.state[KSWAPD + Kswapd.FREED]
-        inactive, active = _measure(m, priority, force)
-        freed = np.int64(0)
-        while inactive > 0:
-            part, _ = _shrink_part(
-                m,
-                inactive,
-                active,
-                np.int64(Counter.PGSCAN_DIRECT.value),
-                np.int64(Counter.PGSTEAL_DIRECT.value),
-            )
-            inactive -= min(inactive, RECLAIM_BATCH)
-            active -= min(active, RECLAIM_BATCH)
-            freed += part
-            # At the first priority whoever needs memory looks at all of its share.
-            if freed >= RECLAIM_BATCH and priority < FIRST_PRIORITY:
-                break
-        m.state[KSWAPD + Kswapd.DEACTIVATE] = deactivate
-        m.state[KSWAPD + Kswapd.FREED] = before
-        total += freed
-        again = _goes_on(m, priority, order, freed)
-    return total
-
-
-@inner_kernel
-def _make_room(m):
-    f = m.frames
-    if above(f, f.parameters["low"], np.int64(0)):
-        return
-    _wake(m, np.int64(0))
-    in_vain = 0
-    while not above(f, f.parameters["minimum"], np.int64(0)) and m.state[Cell.EXHAUSTED] == 0:
-        _catch_up(m)
-        if above(f, f.parameters["minimum"], np.int64(0)):
-            return
-        in_vain = 0 if _reclaim_directly(m, np.int64(0)) else in_vain + 1
-        if above(f, f.parameters["minimum"], np.int64(0)):
-            return
-        reachable = f.state[Zone.FREE_PAGES]
-        if _has_slots(m):
-            reachable += pages_on(m, np.int64(INACTIVE)) + pages_on(m, np.int64(ACTIVE))
-        if in_vain > _MOST_FAILURES or reachable <= f.parameters["minimum"]:
-            if m.state[Cell.EXHAUSTED] == 0:
-                # The kernel kills the process now; the run ends here.
-                m.state[Cell.OUT_OF_MEMORY] = NO_FRAMES
-                m.state[Cell.EXHAUSTED] = 1
-            return
-        _wake(m, np.int64(0))
-
-
-@inline_kernel
-def charge_page(m):
-    """Charge a page of memory to the cgroup, once there is a page frame for it.
-
-    Where that takes reclaim, anything present may be swapped out by it.
-    """
-    if has_kswapd(m):
-        _make_room(m)
-    charge_memory(m, np.int64(1))
-
-
-@inner_kernel
-def _find_block(m, order, effort, who):
-    f = m.frames
-    owner = spare_owner(m, who)
-    wakes = m.parameters["wakes_kswapd"] == 1 and effort == Effort.LIGHT
-    short = not above(f, f.parameters["low"], order)
-    if wakes and short:
-        _wake(m, order)
-    frame = allocate_block(f, order, owner, MOVABLE)
-    if wakes and not short and frame < 0:
-        _wake(m, order)
-    if effort == Effort.LIGHT:
-        return frame >= 0
-    for attempt in range(1 + effort):
-        if frame < 0 and attempt == Effort.FULL:
-            _catch_up(m)
-            _reclaim_directly(m, order)
-            frame = allocate_block(f, order, owner, MOVABLE)
-        if frame >= 0:
-            return True
-        state = f.state
-        scanned = state[Zone.COMPACT_MIGRATE_SCANNED] + state[Zone.COMPACT_FREE_SCANNED]
-        migrated = state[Zone.PGMIGRATE_SUCCESS]
-        sync = np.int64(1) if attempt == Effort.FULL else np.int64(0)
-        frame = compact_for(f, order, owner, MOVABLE, sync)
-        scanned = state[Zone.COMPACT_MIGRATE_SCANNED] + state[Zone.COMPACT_FREE_SCANNED] - scanned
-        charge(m, Event.COMPACT_SCAN_PAGE, scanned)
-        charge(m, Event.MIGRATE_PAGE, state[Zone.PGMIGRATE_SUCCESS] - migrated)
-    return frame >= 0
-
-
-@inline_kernel
-def find_room(m, order, effort, who):
-    """`find_frames`, with reclaim where memory is short."""
-    if has_frames(m) and has_kswapd(m):
-        return _find_block(m, np.int64(order), np.int64(effort), np.int64(who))
-    return find_frames(m, order, effort, who)

@@ -22,7 +22,6 @@ from perfmodel.kernels.frames import (
     give_back_frames,
     own_frames,
 )
-from perfmodel.kernels.kswapd import find_room
 from perfmodel.kernels.layout import (
     COUNTERS,
     EXCLUSIVE,
@@ -32,6 +31,7 @@ from perfmodel.kernels.layout import (
 )
 from perfmodel.kernels.lru import admit, is_limited, make_leaf_young
 from perfmodel.kernels.pressure import charge_memory
+from perfmodel.kernels.room import find_room
 from perfmodel.kernels.split_queue import enqueue
 from perfmodel.kernels.swap_io import count_order
 from perfmodel.kernels.tables import (

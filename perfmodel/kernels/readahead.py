@@ -13,7 +13,6 @@ from perfmodel.kernels.folios import (
     set_flag,
 )
 from perfmodel.kernels.frames import FOR_FAULT, own_frames
-from perfmodel.kernels.kswapd import charge_page
 from perfmodel.kernels.layout import (
     COUNTERS,
     FOLIO_DIRTY,
@@ -30,6 +29,7 @@ from perfmodel.kernels.layout import (
 )
 from perfmodel.kernels.lru import admit, is_limited, shadow_of
 from perfmodel.kernels.requests import is_asynchronous, request, wait_for_read
+from perfmodel.kernels.room import charge_page
 from perfmodel.kernels.slots import detail, slot_word
 from perfmodel.kernels.swap_io import read_folio
 from perfmodel.kernels.tables import (

@@ -21,7 +21,6 @@ from perfmodel.kernels.frames import (
     give_back_frames,
     own_frames,
 )
-from perfmodel.kernels.kswapd import find_room
 from perfmodel.kernels.layout import (
     CLUSTER_ZSWAP,
     SLOT_FOLIO_SHIFT,
@@ -33,6 +32,7 @@ from perfmodel.kernels.lru import admit, is_limited, shadow_of
 from perfmodel.kernels.pressure import charge_memory
 from perfmodel.kernels.random import uniform_32
 from perfmodel.kernels.requests import is_asynchronous, request
+from perfmodel.kernels.room import find_room
 from perfmodel.kernels.slots import is_whole
 from perfmodel.kernels.swap_io import count_order, read_folio
 
