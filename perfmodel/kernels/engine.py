@@ -17,6 +17,13 @@ from perfmodel.constants import (
     RegionState,
 )
 from perfmodel.kernels._jit import inline_kernel, kernel, refer
+from perfmodel.kernels.access import (
+    begin_access,
+    end_access,
+    go_through,
+    needs_fault,
+    next_access,
+)
 from perfmodel.kernels.advice import pageout_chunk, willneed_chunk
 from perfmodel.kernels.background import (
     memory_failure,
@@ -27,7 +34,7 @@ from perfmodel.kernels.background import (
 )
 from perfmodel.kernels.clock import charge, fall_back, record_own, work_on
 from perfmodel.kernels.collapse import collapse_range
-from perfmodel.kernels.faults import handle_fault, needs_fault
+from perfmodel.kernels.faults import handle_fault
 from perfmodel.kernels.khugepaged import sleep
 from perfmodel.kernels.kswapd import is_stopped, keep_up, own_turn, prepare_kswapd
 from perfmodel.kernels.layout import (
@@ -37,13 +44,16 @@ from perfmodel.kernels.layout import (
     DIRTY,
     READAHEAD_HITS,
     TRACKED,
-    TRANSLATED_LEAF,
-    TRANSLATED_PAGES,
     UNMAPPED_PAGE,
     Cell,
 )
 from perfmodel.kernels.looks import mincore_chunk, pagemap_chunk, smaps_chunk
-from perfmodel.kernels.lru import flush_statistics, is_limited, make_young, prepare_lists
+from perfmodel.kernels.lru import (
+    flush_statistics,
+    is_limited,
+    note_last_fault,
+    prepare_lists,
+)
 from perfmodel.kernels.moves import move, remap
 from perfmodel.kernels.requests import end_requests
 from perfmodel.kernels.slots import (
@@ -59,7 +69,6 @@ from perfmodel.kernels.spaces import (
     write_protect_chunk,
 )
 from perfmodel.kernels.tables import (
-    entry_size,
     is_alive,
     pmd_flags,
     pmd_kind,
@@ -70,8 +79,7 @@ from perfmodel.kernels.tables import (
     shift_of,
     word_kind,
 )
-from perfmodel.kernels.tlb import flush, translate
-from perfmodel.kernels.translation_layout import Kind
+from perfmodel.kernels.tlb import flush
 from perfmodel.kernels.turns import end_cpus, next_cpu, start_cpus
 from perfmodel.kernels.zap import drop_empty_table, end_call, free_chunk, unmap_pages, zap_chunk
 
@@ -121,6 +129,7 @@ def _fault(m, process, q, entry, write):
     begin = m.state[Cell.NOW]
     before = m.counts[COUNTERS + Counter.PGMAJFAULT]
     handle_fault(m, process, q, entry, write)
+    note_last_fault(m)
     major = m.counts[COUNTERS + Counter.PGMAJFAULT] - before
     record_own(m, Happening.FAULT.value, major, begin, m.state[Cell.NOW], entry)
 
@@ -146,38 +155,7 @@ def access(m, process, number, write, racing):
             _race(m, process, number // PAGES_PER_PMD)
         else:
             _fault(m, process, q, entry, write)
-    translated = np.int64(m.pmds[q]["translated"])
-    if pmd_kind(m, q) == RegionState.PTE_TABLE:
-        m.pmds[q]["translated"] = translated | TRANSLATED_PAGES
-        walked = translate(m, process, number, entry_size(m, q, entry), write)
-    else:
-        m.pmds[q]["translated"] = translated | TRANSLATED_LEAF
-        walked = translate(m, process, number, np.int64(Kind.HUGE_2M.value), write)
-    if walked and is_limited(m):
-        make_young(m, q, entry)
-    if m.state[Cell.WARM_FROM] <= number < m.state[Cell.WARM_UNTIL]:
-        charge(m, Event.ACCESS_CACHED, 1)
-    else:
-        charge(m, Event.ACCESS_MEMORY, 1)
-
-
-@inline_kernel
-def _page_of_touch(m, step, count):
-    """Page number, from the process's first one, of the next access of this CPU's touch.
-
-    It touches evenly spread pages of the part of every 2 MiB, in order.
-    """
-    turn = m.state[Cell.TURN]
-    page = turn * step["page_count"] // count
-    number = m.state[Cell.SPAN] * PAGES_PER_PMD + step["first_page"] + page
-    if turn == 0:
-        m.state[Cell.WARM_UNTIL] = 0
-    turn += 1
-    if turn == count:
-        m.state[Cell.SPAN] += 1
-        turn = 0
-    m.state[Cell.TURN] = turn
-    return number
+    go_through(m, process, q, number, write)
 
 
 @inline_kernel
@@ -187,7 +165,6 @@ def _run_cpus(m, step):
     Returns the CPU that needs to know its next accesses, -1 when all are done.
     """
     process = step["process"]
-    count = min(step["pages_per_2mib"], step["page_count"])
     if m.state[Cell.STARTED] == 0:
         start_cpus(m, step)
     while not m.state[Cell.EXHAUSTED]:
@@ -197,16 +174,13 @@ def _run_cpus(m, step):
             break
         limit = own_turn(m, limit)
         cpu = m.state[Cell.CPU]
-        begin = m.state[Cell.SPAN] * PAGES_PER_PMD
         while m.state[Cell.NOW] <= limit and m.state[Cell.POSITION] < m.state[Cell.READY]:
-            if step["action"] == Action.ACCESS:
-                number = begin + m.trace[cpu, m.state[Cell.POSITION] % m.trace.shape[1]]
-            else:
-                number = _page_of_touch(m, step, count)
-            access(m, process, number + shift_of(m, process), step["write"], step["racing"])
+            begin_access(m)
+            word = next_access(m, cpu, np.int64(0))
+            access(m, process, word >> 1, word & 1, step["racing"])
             if m.state[Cell.EXHAUSTED]:
                 return np.int64(-1)
-            m.state[Cell.POSITION] += 1
+            end_access(m)
             if is_stopped(m):
                 break
         if m.state[Cell.POSITION] == m.state[Cell.READY] < m.state[Cell.TOTAL]:

@@ -10,6 +10,7 @@ from perfmodel.constants import (
     RegionState,
 )
 from perfmodel.kernels._jit import inline_kernel, inner_kernel
+from perfmodel.kernels.access import others_go_on
 from perfmodel.kernels.clock import charge, hold_lock, interrupt_others
 from perfmodel.kernels.deferred_split import shrink_split_queue
 from perfmodel.kernels.folios import folio_order, folio_page, has_flag, is_cached
@@ -34,6 +35,7 @@ from perfmodel.kernels.lru import (
     CHARGE_BATCH,
     drain_batch,
     flush_in_time,
+    is_in_hand,
     is_limited,
     link_flags,
     note_cost,
@@ -210,6 +212,13 @@ def _evict(m, folio):
         _keep(m, folio)
 
 
+@inline_kernel
+def _let_others_go_on(m):
+    """Other CPUs, but in a turn of kswapd, which is short and done as a whole."""
+    if 1 < m.state[Cell.CPUS] > m.state[Cell.CPU]:
+        others_go_on(m)
+
+
 @inner_kernel
 def shrink_inactive(m, most):
     """Look at pages from the old end of the inactive list; how many were freed."""
@@ -222,7 +231,8 @@ def shrink_inactive(m, most):
     m.state[Cell.RECLAIMING] = 1
     for index in range(taken):
         folio = m.state[COLLECTED + index]
-        if np.int64(m.links[folio]["locked"]) == m.state[Cell.CALL]:
+        _let_others_go_on(m)
+        if np.int64(m.links[folio]["locked"]) == m.state[Cell.CALL] or is_in_hand(m, folio):
             push(m, folio, np.int64(KEPT))
             continue
         users = _look(m, folio)
@@ -260,7 +270,10 @@ def shrink_active(m, most):
     taken, pages = _isolate(m, np.int64(ACTIVE), most)
     for index in range(taken):
         folio = m.state[COLLECTED + index]
-        _look(m, folio)
+        _let_others_go_on(m)
+        if not is_in_hand(m, folio):
+            # Else it is mapped, and thereby young, later.
+            _look(m, folio)
         m.links[folio]["flags"] = (link_flags(m, folio) & ~LINK_ACTIVE) | LINK_WORKINGSET
         push(m, folio, np.int64(KEPT))
     _return_kept(m)
