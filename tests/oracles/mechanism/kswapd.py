@@ -89,6 +89,8 @@ class GlobalReclaim:
         now, world.clock = world.clock, begin
         slots, device.next = device.next, self.next_slots
         batch, self.pressure.batch = self.pressure.batch, []
+        # Nothing has been charged in advance by its CPU.
+        stock, self.pressure.stock = self.pressure.stock, 0
         self.pressure.flush_in_time()
         when = next(self.life)
         self.clock = world.clock if when < 0 else when
@@ -98,7 +100,8 @@ class GlobalReclaim:
             now += took
             self.clock += took if self.clock < NEVER else 0
         world.clock, self.next_slots, device.next = now, device.next, slots
-        assert not self.pressure.batch, "kswapd makes no folios"
+        assert not self.pressure.batch and not self.pressure.stock, "kswapd makes no folios"
+        self.pressure.stock = stock
         self.pressure.batch = batch
 
     def live(self) -> Iterator[int]:
