@@ -112,8 +112,9 @@ def may_compact(m, mark, order):
 
 @inline_kernel
 def has_slots(m):
-    """Whether there is any room left on the swap device, whose header is no slot."""
-    return m.state[Cell.USED_SLOTS] < (m.state[Cell.CLUSTERS] + 1) * PAGES_PER_PMD - 1
+    """Whether there is any room left on the swap devices, whose headers are no slots."""
+    usable = (m.state[Cell.CLUSTERS] + 1) * PAGES_PER_PMD - m.swap.shape[0]
+    return m.state[Cell.USED_SLOTS] < usable
 
 
 # Lists

@@ -47,6 +47,10 @@ class StepResult:
     kswapd_ns : dict of str to float
         Where kswapd's CPU time went meanwhile, by the parts of `breakdown_ns`, which has nothing
         of it; empty where it did not run.
+    devices : tuple of dict
+        With several swap devices, each one's part: ``device``, ``priority``, ``pswpout`` and
+        ``pswpin`` in pages, ``write_requests``, ``read_requests``, and ``used_slots`` after the
+        step; what was measured has no requests.
     """
 
     name: str
@@ -61,6 +65,7 @@ class StepResult:
     fallbacks: dict[str, int] = attrs.field(factory=dict)
     lock_holds: dict[str, dict[str, int]] = attrs.field(factory=dict)
     kswapd_ns: dict[str, float] = attrs.field(factory=dict)
+    devices: tuple[Json, ...] = ()
 
     def to_json(self) -> Json:
         """As `--json` prints it."""
@@ -74,6 +79,8 @@ class StepResult:
         for key in ("observed", "events", "fallbacks", "lock_holds", "kswapd_ns"):
             if value := getattr(self, key):
                 document[key] = value
+        if self.devices:
+            document["devices"] = list(self.devices)
         if self.repetitions_ns:
             document["repetitions_ns"] = list(self.repetitions_ns)
             document["unstable_counters"] = list(self.unstable_counters)

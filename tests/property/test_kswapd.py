@@ -18,9 +18,9 @@ from perfmodel.errors import InputError
 from perfmodel.kernels import layout
 from perfmodel.kernels.layout import Cell
 from perfmodel.models.devices import pack
+from perfmodel.models.engine_prices import engine_prices
 from perfmodel.models.memory import SimulatedMemory, fresh_memory, run_one_step
 from perfmodel.models.physical import physical_frames
-from perfmodel.models.simulated import engine_prices
 from perfmodel.specs.catalog import load_device, load_policy
 from perfmodel.specs.memory import Defrag, PhysicalMemory
 from perfmodel.specs.scenario import Backing, PageContent, Region, Scenario

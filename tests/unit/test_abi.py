@@ -7,6 +7,7 @@ from perfmodel.constants import (
     COUNTER_NAMES,
     GLOBAL_RECLAIM_COUNTER_NAMES,
     LIVE_COUNTER_NAMES,
+    MOST_SWAP_DEVICES,
     N_COUNTERS,
     N_EVENTS,
     ORDER_BASE,
@@ -29,6 +30,7 @@ from perfmodel.constants import (
     Zswap,
 )
 from perfmodel.kernels import layout
+from perfmodel.models.swap_devices import shares_of
 from perfmodel.specs import scenario as specs
 from perfmodel.specs.catalog import load_device, load_machine, load_policy, load_scenario
 from perfmodel.specs.device import DeviceKind
@@ -253,7 +255,8 @@ def test_counts_are_taken_apart_without_gap_or_overlap():
         *abi.name_observed(row).values(),
         *(value for hold in abi.name_holds(row).values() for value in hold.values()),
     ]
-    rest += [*abi.waits_of(row), *abi.kswapd_events_of(row), *abi.kswapd_waits_of(row)]
+    shares = shares_of(row, MOST_SWAP_DEVICES).reshape(-1)
+    rest += [*abi.waits_of(row), *shares, *abi.kswapd_events_of(row), *abi.kswapd_waits_of(row)]
     assert [*events[1, 2], *counters[1, 2], *rest] == row.tolist()
 
 

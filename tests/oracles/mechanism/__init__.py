@@ -70,6 +70,7 @@ class Mechanism:
 
     def __init__(self, **rules: Any) -> None:
         self.world = World(Rules(**rules))
+        self.world.after_work = lambda: system.shrink_zswap(self.world)  # type: ignore[method-assign]
         given = self.world.rules
         if given.memory_limit or given.kswapd:
             limit = given.memory_limit or NO_LIMIT
@@ -91,6 +92,7 @@ class Mechanism:
         world.keep_up()
         ACTIONS[call.action](world, call)
         world.keep_up()
+        system.shrink_zswap(world)
         world.steps_done += 1
         now = world.now
         for kind in (now.counters, now.events, now.fallbacks, now.observed):

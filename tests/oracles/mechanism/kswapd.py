@@ -100,7 +100,8 @@ class GlobalReclaim:
             now += took
             self.clock += took if self.clock < NEVER else 0
         world.clock, self.next_slots, device.next = now, device.next, slots
-        assert not self.pressure.batch and not self.pressure.stock, "kswapd makes no folios"
+        assert not self.pressure.batch, "kswapd makes no folios"
+        assert not self.pressure.stock, "kswapd frees no tables"
         self.pressure.stock = stock
         self.pressure.batch = batch
 
