@@ -11,8 +11,11 @@ import numpy.typing as npt
 
 from perfmodel.constants import (
     COUNTER_NAMES,
+    GLOBAL_RECLAIM_COUNTER_NAMES,
     KHUGEPAGED_COUNTER_NAMES,
+    N_EVENTS,
     N_HOLDS,
+    N_WAITS,
     PAGE_BYTES,
     PAGES_PER_PMD,
     PICOSECONDS_PER_MILLISECOND,
@@ -37,6 +40,8 @@ from perfmodel.kernels.layout import (
     FALLBACKS,
     FOLIO,
     HOLDS,
+    KSWAPD_EVENTS,
+    KSWAPD_WAITS,
     OBSERVED,
     PMD,
     SHARES,
@@ -87,6 +92,9 @@ PARAMETERS = np.dtype(
             "frames",
             "first_owner",
             "fault_effort",
+            "kswapd",
+            "wakes_kswapd",
+            "kswapd_cpu",
         )
     ],
     align=True,
@@ -218,6 +226,7 @@ WAIT_PARTS: dict[Wait, str] = {
     Wait.INTERRUPTED: "shootdown",
     Wait.BLOCK_LAYER: "block_layer",
     Wait.IDLE: "idle",
+    Wait.PREEMPTED: "reclaim",
 }
 
 # Prices of pages of half-random content, and which number of a codec tells those of other contents.
@@ -344,6 +353,8 @@ def hidden_counters(scenario: Scenario) -> frozenset[str]:
         hidden |= PRESSURE_COUNTER_NAMES
     if scenario.memory is None and scenario.settings.khugepaged is None:
         hidden |= KHUGEPAGED_COUNTER_NAMES
+    if scenario.memory is None or not scenario.memory.kswapd:
+        hidden |= GLOBAL_RECLAIM_COUNTER_NAMES
     return hidden
 
 
@@ -385,6 +396,16 @@ def name_observed(counts: npt.NDArray[np.int64]) -> dict[str, int]:
 def waits_of(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """Picoseconds waited, by `Wait`, among all counts."""
     return counts[..., WAITS:SHARES]
+
+
+def kswapd_events_of(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """What of the events is kswapd's."""
+    return counts[..., KSWAPD_EVENTS : KSWAPD_EVENTS + N_EVENTS]
+
+
+def kswapd_waits_of(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """What of the waits is kswapd's."""
+    return counts[..., KSWAPD_WAITS : KSWAPD_WAITS + N_WAITS]
 
 
 def name_holds(counts: npt.NDArray[np.int64]) -> dict[str, dict[str, int]]:

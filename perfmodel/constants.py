@@ -180,6 +180,7 @@ class Wait(IntEnum):
     INTERRUPTED = 8  # by another CPU's shootdown
     BLOCK_LAYER = 9  # no waiting, but the CPU's work on requests to a device with a service model
     IDLE = 10  # the program sleeps, and nothing happens behind its back
+    PREEMPTED = 11  # by kswapd, where it has no CPU of its own
 
 
 N_WAITS = len(Wait)
@@ -336,6 +337,16 @@ class Counter(IntEnum):
     WORKINGSET_RESTORE_ANON = 29
     THP_SCAN_EXCEED_NONE_PTE = 30
     THP_COLLAPSE_ALLOC_FAILED = 31
+    PGSCAN_KSWAPD = 32
+    PGSCAN_DIRECT = 33
+    PGSTEAL_KSWAPD = 34
+    PGSTEAL_DIRECT = 35
+    PAGEOUTRUN = 36
+    ALLOCSTALL_MOVABLE = 37
+    KSWAPD_LOW_WMARK_HIT_QUICKLY = 38
+    KSWAPD_HIGH_WMARK_HIT_QUICKLY = 39
+    COMPACT_DAEMON_WAKE = 40
+    THP_UNDERUSED_SPLIT_PAGE = 41
 
 
 class OrderCounter(IntEnum):
@@ -378,8 +389,22 @@ def _counter_names() -> tuple[str, ...]:
 # As in /proc/vmstat, and below /sys/kernel/mm/transparent_hugepage for the names with a slash.
 COUNTER_NAMES = _counter_names()
 
-# Anonymous memory has no folios of order 1, so the kernel has no counters for them.
-LIVE_COUNTER_NAMES = tuple(name for name in COUNTER_NAMES if not name.startswith("hugepages-8kB"))
+# Reported only where kswapd, or whoever finds no page frame, reclaims; a limit moves none of them.
+GLOBAL_RECLAIM_COUNTER_NAMES = frozenset(
+    {
+        *("pgscan_kswapd", "pgscan_direct", "pgsteal_kswapd", "pgsteal_direct", "pageoutrun"),
+        *("allocstall_movable", "kswapd_low_wmark_hit_quickly", "kswapd_high_wmark_hit_quickly"),
+        "compact_daemon_wake",
+    }
+)
+
+# Anonymous memory has no folios of order 1, so the kernel has no counters for them; and nobody runs
+# a live kernel out of page frames.
+LIVE_COUNTER_NAMES = tuple(
+    name
+    for name in COUNTER_NAMES
+    if not name.startswith("hugepages-8kB") and name not in GLOBAL_RECLAIM_COUNTER_NAMES
+)
 
 
 # Only a memory limit moves these. Without one the kernel still counts some of them, for a reclaim
@@ -388,6 +413,7 @@ PRESSURE_COUNTER_NAMES = frozenset(
     {
         *(name for name in COUNTER_NAMES if name.startswith(("thp_fault_fallback", "pgscan"))),
         *(name for name in COUNTER_NAMES if name.startswith(("pgsteal", "pgactivate"))),
+        "thp_underused_split_page",
         *(name for name in COUNTER_NAMES if name.startswith(("pgdeactivate", "workingset"))),
         *(name for name in COUNTER_NAMES if "/anon_fault_fallback" in name),
     }

@@ -30,6 +30,8 @@ def print_result(result: Result, *, json: bool) -> None:
         for part, time in sorted(parts.items(), key=lambda item: -item[1]):
             share = time / step.elapsed_ns
             lines.append(f"    {part.replace('_', ' '):18s} {time / scale:10.1f} us  {share:4.0%}")
+        if busy := sum(step.kswapd_ns.values()):
+            lines.append(f"    {'beside it, kswapd':18s} {busy / scale:10.1f} us")
         moved = [f"{name} +{count}" for name, count in step.counters.items() if count]
         lines.append(f"    {', '.join(moved) or 'no counter moved'}")
         lines += [f"    {line}" for line in step_notes(step)]

@@ -22,6 +22,7 @@ PARAMETERS = np.dtype(
         ("frames", np.int64),  # whole blocks of the largest order
         ("minimum", np.int64),  # watermarks in pages
         ("low", np.int64),
+        ("high", np.int64),
         ("extfrag_threshold", np.int64),  # thousandths
         # What the ageing does, see ageing.py.
         ("seed", np.int64),

@@ -173,7 +173,7 @@ def hold_lock(m, lock, which, length):
     m.counts[base + Hold.TOTAL] += length
     if m.counts[base + Hold.LONGEST] < length:
         m.counts[base + Hold.LONGEST] = length
-    if m.state[Cell.CPUS] > 1:
+    if m.state[Cell.CPUS] > 1 or m.parameters["kswapd"] == 1:
         _book(m, lock, which, length)
     if is_recorded(m):
         now = m.state[Cell.NOW]
@@ -214,13 +214,15 @@ def switch_to(m, cpu):
 @inline_kernel
 def interrupt_others(m):
     """Other CPUs that use the address space drop translations, and this one waits for them."""
-    others = m.state[Cell.CPUS] - 1
+    cpus = m.state[Cell.CPUS]
+    # kswapd's own CPU is none of them.
+    others = cpus - 1 if m.state[Cell.CPU] < cpus else cpus
     if others < 1:
         return
     first = m.prices[N_EVENTS + Delay.FIRST_RESPONDER]
     wait = first + (others - 1) * m.prices[N_EVENTS + Delay.NEXT_RESPONDER]
     wait_until(m, m.state[Cell.NOW] + wait, np.int64(Wait.SHOOTDOWN))
-    for cpu in range(others + 1):
+    for cpu in range(cpus):
         if cpu != m.state[Cell.CPU]:
             begin = m.state[cpu_cell(cpu)]
             end = begin + m.prices[N_EVENTS + Delay.RESPONDER]

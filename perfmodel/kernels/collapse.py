@@ -15,7 +15,7 @@ from perfmodel.kernels.clock import charge, hold_pmd, hold_table
 from perfmodel.kernels.compaction import Effort
 from perfmodel.kernels.faults import swap_in_pte
 from perfmodel.kernels.folios import add_mappings, new_folio
-from perfmodel.kernels.frames import FOR_COLLAPSE, find_frames, give_back_frames, own_frames
+from perfmodel.kernels.frames import FOR_COLLAPSE, give_back_frames, own_frames
 from perfmodel.kernels.layout import (
     COUNTERS,
     DIRTY,
@@ -33,7 +33,9 @@ from perfmodel.kernels.layout import (
 from perfmodel.kernels.lru import admit, is_limited, link_flags, make_leaf_young, uncharge_table
 from perfmodel.kernels.pressure import charge_memory
 from perfmodel.kernels.rmap import mappings_in, remove_mappings
+from perfmodel.kernels.room import find_room
 from perfmodel.kernels.slots import release_row
+from perfmodel.kernels.split_queue import enqueue
 from perfmodel.kernels.tables import (
     forget_table,
     is_armed,
@@ -124,7 +126,7 @@ def collapse_range(m, process, span, by_call):
             return False
     elif not anything:
         return False
-    if not find_frames(m, np.int64(PMD_ORDER), _FULL, FOR_COLLAPSE):
+    if not find_room(m, np.int64(PMD_ORDER), _FULL, FOR_COLLAPSE):
         m.counts[COUNTERS + Counter.THP_COLLAPSE_ALLOC_FAILED] += 1
         charge(m, Event.ORDER9_ALLOCATION_FAILURE, 1)
         m.state[Cell.KHUGEPAGED_REFUSED] = 1
@@ -175,6 +177,7 @@ def _replace(m, process, q, row):
     if is_limited(m):
         admit(m, folio, np.int64(0))
         make_leaf_young(m, q)
+        enqueue(m, folio)
         if m.parameters["lazy_page_table_deposit"] == 1:
             uncharge_table(m)
     flags = np.int64(EXCLUSIVE | DIRTY | SOFT_DIRTY)

@@ -242,6 +242,24 @@ def compact_for(f, order, owner, kind, sync):
 
 
 @inner_kernel
+def daemon_compact(f, order):
+    """One run of kcompactd, which takes no block; false if it would not even be woken."""
+    if _suits(f, order) != _CONTINUE:
+        return False
+    if _deferred(f, order):
+        return True
+    state = f.state
+    result = _compact_zone(f, order, UNMOVABLE, np.int64(1))
+    if result == Result.SUCCESS:
+        state[Cell.ORDER_FAILED] = max(state[Cell.ORDER_FAILED], order + 1)
+    elif result == Result.COMPLETE or result == Result.PARTIAL_SKIPPED:
+        state[Cell.CONSIDERED] = 0
+        state[Cell.DEFER_SHIFT] = min(state[Cell.DEFER_SHIFT] + 1, MAX_DEFER_SHIFT)
+        state[Cell.ORDER_FAILED] = min(state[Cell.ORDER_FAILED], order)
+    return True
+
+
+@inner_kernel
 def try_hard(f, order, owner, kind, effort):
     """A block by as many compactions as `effort` allows, or -1."""
     frame = allocate_block(f, order, owner, kind)

@@ -37,6 +37,7 @@ from perfmodel.kernels.clock import charge, fall_back, record_own, work_on
 from perfmodel.kernels.collapse import collapse_range
 from perfmodel.kernels.faults import handle_fault
 from perfmodel.kernels.khugepaged import sleep
+from perfmodel.kernels.kswapd import is_stopped, keep_up, own_turn, prepare_kswapd
 from perfmodel.kernels.layout import (
     ALIVE,
     ARMED,
@@ -111,6 +112,7 @@ def prepare(memory, regions):
     m.pmds[regions]["protection"] = UNMAPPED_PAGE
     flush(m)
     prepare_lists(m)
+    prepare_kswapd(m)
     fresh_devices(m)
     add_neighbours(m)
 
@@ -173,6 +175,7 @@ def _run_cpus(m, step):
         if limit < 0:
             end_cpus(m)
             break
+        limit = own_turn(m, limit)
         cpu = m.state[Cell.CPU]
         while m.state[Cell.NOW] <= limit and m.state[Cell.POSITION] < m.state[Cell.READY]:
             begin_access(m)
@@ -181,6 +184,8 @@ def _run_cpus(m, step):
             if m.state[Cell.EXHAUSTED]:
                 return np.int64(-1)
             end_access(m)
+            if is_stopped(m):
+                break
         if m.state[Cell.POSITION] == m.state[Cell.READY] < m.state[Cell.TOTAL]:
             return cpu
     return np.int64(-1)
@@ -207,6 +212,7 @@ def fill(m):
                         m.rows[pmd_value(m, span), entry] = word | DIRTY
                     entry += 1
                     continue
+            keep_up(m)
             _fault(m, np.int64(0), np.int64(span), entry, np.int64(1))
             if pmd_kind(m, span) == RegionState.PMD_MAPPED:
                 m.pmds[span]["flags"] = pmd_flags(m, span) | DIRTY
@@ -352,6 +358,7 @@ def run_step(memory, step):
     m.state[Cell.REFUSE_WRITE] = step["refuse_write"]
     if is_limited(m) and m.state[Cell.STARTED] == 0:
         flush_statistics(m)
+        keep_up(m)
     if action == Action.TOUCH or action == Action.ACCESS:
         waiting = _run_cpus(m, step)
         if waiting >= 0:
@@ -382,6 +389,7 @@ def run_step(memory, step):
             m.state[process_cell(step["process"]) + ALIVE] = 0
     else:
         _act(m, step)
+    keep_up(m)
     shrink_zswap(m)
     note_shares(m)
     m.state[Cell.STEP] += 1

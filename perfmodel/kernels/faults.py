@@ -53,6 +53,7 @@ from perfmodel.kernels.pressure import charge_memory
 from perfmodel.kernels.readahead import note_cache_hit, swap_in_with_readahead
 from perfmodel.kernels.requests import end_requests, wait_for_read
 from perfmodel.kernels.rmap import mappings_in, remove_mappings
+from perfmodel.kernels.room import charge_page
 from perfmodel.kernels.slots import cached_folio, more_than_half_used, slot_word
 from perfmodel.kernels.swap_cache import NO_FALLBACK, classify, try_huge_read
 from perfmodel.kernels.swap_devices import is_synchronous
@@ -203,7 +204,7 @@ def _read_directly(m, process, q, entry, slot):
     order = _swapin_order(m, process, q, entry, slot)
     order = find_large(m, order, np.int64(OrderCounter.SWPIN_FALLBACK.value))
     if order == 0:
-        charge_memory(m, np.int64(1))
+        charge_page(m)
     size = np.int64(1) << order
     first = entry >> order << order
     slot -= entry - first
@@ -277,7 +278,7 @@ def _copy_page(m, process, q, entry):
     row = pmd_value(m, q)
     page = page_number(m, q, entry) - shift_of(m, process)
     before = word_folio(m.rows[row, entry])
-    charge_memory(m, np.int64(1))
+    charge_page(m)
     word = m.rows[row, entry]
     if word_kind(word) != PteKind.PRESENT or word_folio(word) != before:
         # Reclaim has taken it to make room for the copy: the access faults once more.
@@ -336,7 +337,7 @@ def _anon_folio(m, process, q, entry, order):
     """Cleared memory for entries that held nothing, or the zero page."""
     order = find_large(m, order, np.int64(OrderCounter.ANON_FAULT_FALLBACK.value))
     if order == 0:
-        charge_memory(m, np.int64(1))
+        charge_page(m)
     size = np.int64(1) << order
     first = entry >> order << order
     folio = new_folio(m, order, page_number(m, q, first) - shift_of(m, process))

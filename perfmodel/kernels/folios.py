@@ -23,6 +23,7 @@ from perfmodel.kernels.slots import (
     free_whole_cluster,
     is_whole,
 )
+from perfmodel.kernels.split_queue import dequeue
 
 
 @inline_kernel
@@ -58,6 +59,7 @@ def drop_folio(m, folio):
     m.state[Cell.FOLIOS_LEFT] += 1
     release_frames(m, folio)
     if is_limited(m):
+        dequeue(m, folio)
         bury(m, folio)
     f = m.folios[folio]
     m.state[Cell.CHARGED_PAGES] -= 1 << np.int64(f["order"])

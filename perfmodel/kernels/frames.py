@@ -23,7 +23,7 @@ def has_frames(m):
 
 
 @inline_kernel
-def _spare(m, who):
+def spare_owner(m, who):
     """Owner of what has been found for a folio that is still to be made."""
     return m.parameters["first_owner"] + who
 
@@ -38,7 +38,7 @@ def _try(m, order, effort, who):
     state = m.frames.state
     scanned = state[Zone.COMPACT_MIGRATE_SCANNED] + state[Zone.COMPACT_FREE_SCANNED]
     migrated = state[Zone.PGMIGRATE_SUCCESS]
-    frame = allocate_trying(m.frames, order, _spare(m, who), np.int64(1), effort)
+    frame = allocate_trying(m.frames, order, spare_owner(m, who), np.int64(1), effort)
     scanned = state[Zone.COMPACT_MIGRATE_SCANNED] + state[Zone.COMPACT_FREE_SCANNED] - scanned
     charge(m, Event.COMPACT_SCAN_PAGE, scanned)
     charge(m, Event.MIGRATE_PAGE, state[Zone.PGMIGRATE_SUCCESS] - migrated)
@@ -53,7 +53,7 @@ def find_frames(m, order, effort, who):
 
 @inner_kernel
 def _give_back(m, who):
-    release_block(m.frames, _spare(m, who))
+    release_block(m.frames, spare_owner(m, who))
 
 
 @inline_kernel
@@ -68,8 +68,8 @@ def _own(m, folio, order, who):
     f = m.frames
     owner = _owner(m, folio)
     if order > 0:
-        frame = np.int64(f.frame_of[_spare(m, who)]) - 1
-        f.frame_of[_spare(m, who)] = 0
+        frame = np.int64(f.frame_of[spare_owner(m, who)]) - 1
+        f.frame_of[spare_owner(m, who)] = 0
         f.frame_of[owner] = frame + 1
         f.link[frame] = owner
     elif allocate_block(f, order, owner, MOVABLE) < 0:

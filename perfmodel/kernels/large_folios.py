@@ -19,7 +19,6 @@ from perfmodel.kernels.folios import (
 from perfmodel.kernels.frames import (
     FOR_FAULT,
     fault_effort,
-    find_frames,
     give_back_frames,
     own_frames,
 )
@@ -32,6 +31,8 @@ from perfmodel.kernels.layout import (
 )
 from perfmodel.kernels.lru import admit, is_limited, make_leaf_young
 from perfmodel.kernels.pressure import charge_memory
+from perfmodel.kernels.room import find_room
+from perfmodel.kernels.split_queue import enqueue
 from perfmodel.kernels.swap_io import count_order
 from perfmodel.kernels.tables import (
     set_pmd,
@@ -66,7 +67,7 @@ def _count_refused(m, statistic, order):
 def find_large(m, order, statistic):
     """The order of a large folio if there is memory for it, and 0 if there is not."""
     if order > 0:
-        if not find_frames(m, order, fault_effort(m), FOR_FAULT):
+        if not find_room(m, order, fault_effort(m), FOR_FAULT):
             count_order(m, statistic, order)
             order = np.int64(0)
         elif not charge_memory(m, np.int64(1) << order):
@@ -82,7 +83,7 @@ def new_thp(m, process, q, deposit):
 
     False if there are no page frames for it, or the memory cgroup refuses to be charged.
     """
-    if not find_frames(m, np.int64(PMD_ORDER), fault_effort(m), FOR_FAULT):
+    if not find_room(m, np.int64(PMD_ORDER), fault_effort(m), FOR_FAULT):
         m.counts[COUNTERS + Counter.THP_FAULT_FALLBACK] += 1
         count_order(m, np.int64(OrderCounter.ANON_FAULT_FALLBACK.value), np.int64(PMD_ORDER))
         return False
@@ -101,6 +102,7 @@ def new_thp(m, process, q, deposit):
             charge_memory(m, np.int64(1))
         admit(m, folio, np.int64(0))
         make_leaf_young(m, q)
+        enqueue(m, folio)
     set_pmd(m, q, np.int64(RegionState.PMD_MAPPED.value), flags, folio)
     add_mappings(m, folio, np.int64(1))
     m.counts[COUNTERS + Counter.THP_FAULT_ALLOC] += 1

@@ -76,6 +76,9 @@ LINK = np.dtype(
     align=True,
 )
 
+# A folio's neighbours on the deferred split queue; one higher, 0 for none.
+QUEUED = np.dtype([("previous", np.int32), ("next", np.int32)], align=True)
+
 # Flags of PMD records and of PTE words alike.
 WRITABLE = 4
 DIRTY = 8
@@ -106,6 +109,7 @@ FOLIO_DIRTY = 1
 FOLIO_LAZYFREE = 2
 FOLIO_READAHEAD = 4
 FOLIO_PARTIALLY_MAPPED = 8
+FOLIO_QUEUED = 16  # on the deferred split queue
 # Flags of links.
 LINK_ACTIVE = 1
 LINK_REFERENCED = 2
@@ -231,7 +235,9 @@ SWAP_COLUMNS = 68
 # What belongs to one CPU: the cells from NOW to WARM_FROM. Those of the one that runs stand there,
 # those of the others wait behind the processes.
 CPU_CELLS = Cell.WARM_FROM + 1 - Cell.NOW
-MOST_CPUS = 64
+# One more than programs may have: kswapd's own.
+MOST_CPUS = 65
+KSWAPD_CPU = MOST_CPUS - 1
 PROCESS_CELLS = 8
 ALIVE = 0
 SHIFT = 1
@@ -272,7 +278,51 @@ TASK_WRITE = TASK + 2
 TASK_FIRST_PAGE = TASK + 3
 TASK_PAGE_COUNT = TASK + 4
 TASK_TOUCHES = TASK + 5  # of every 2 MiB
-STATE_CELLS = TASK + 6
+TASK_CELLS = 6
+# kswapd, by `Kswapd`; docs/kswapd.md.
+KSWAPD = TASK + TASK_CELLS
+
+
+class Kswapd(IntEnum):
+    """What kswapd remembers, in `Memory.state` from KSWAPD on."""
+
+    CLOCK = 0  # when it goes on, picoseconds; far away while it sleeps
+    PHASE = 1
+    WANTED = 2  # order that somebody has asked for since it looked last
+    HAD = 3  # order that this run of it began with
+    ORDER = 4  # and the one that it is content with by now
+    PRIORITY = 5
+    TOTAL = 6  # pages freed in this run
+    ROUND_FREED = 7  # at this priority
+    ROUND_SCANNED = 8
+    INACTIVE = 9  # pages left to look at
+    ACTIVE = 10
+    DEACTIVATE = 11
+    FREED = 12  # since the lists were measured
+    FAILURES = 13
+    RESTED_AT = 14  # when it went to sleep
+    WOKEN = 15  # whether its short sleep was interrupted
+    STOP = 16  # whether it has something to do that it had not when a CPU's turn began
+    SNAPSHOT = 17  # FLUSHED_ACTIVATED at the end of the last reclaim for want of page frames
+    RANGE = 18  # what the CPU that it has interrupted worked on
+    SPARED = 19  # whether direct reclaim has left active pages alone
+
+
+# What a turn of it finds counted.
+KSWAPD_BEFORE = KSWAPD + len(Kswapd)
+SPLIT_QUEUE = KSWAPD_BEFORE + N_EVENTS + N_WAITS
+
+
+class SplitQueue(IntEnum):
+    """The deferred split queue, in `Memory.state` from SPLIT_QUEUE on; folios are one higher."""
+
+    HEAD = 0
+    TAIL = 1
+    LENGTH = 2
+    LEFT = 3  # what its shrinker has not looked at, though it should have
+
+
+STATE_CELLS = SPLIT_QUEUE + len(SplitQueue)
 
 # What the pools must hold before anything is done to one 2 MiB: a row for its table in each process
 # and for every cluster that its 512 pages may have slots in; folios for what splits leave, and for
@@ -287,7 +337,10 @@ OBSERVED = FALLBACKS + N_FALLBACKS
 HOLDS = OBSERVED + N_OBSERVED
 WAITS = HOLDS + N_LOCKS * N_HOLDS
 SHARES = WAITS + N_WAITS
-N_COUNTS = SHARES + MOST_SWAP_DEVICES * N_SHARES
+# What of the events and waits is kswapd's.
+KSWAPD_EVENTS = SHARES + MOST_SWAP_DEVICES * N_SHARES
+KSWAPD_WAITS = KSWAPD_EVENTS + N_EVENTS
+N_COUNTS = KSWAPD_WAITS + N_WAITS
 
 # A row of `Memory.locks`: which lock it is about, and its last holds in order of time.
 LOCK_SETS = 1024
@@ -331,6 +384,7 @@ class Memory(NamedTuple):
     clusters : CLUSTER records, shape (clusters + 1,)
     rows : int64, shape (rows, 512), PTE tables and slot words
     links : LINK records, one for each folio
+    queued : QUEUED records, one for each folio
     shadows : int64, one for each slot: age x 2 + workingset + 1, or 0
     cluster_shadows : int64, one for each cluster, where all its slots are alike
     frames : Frames, if memory is finite
@@ -343,7 +397,7 @@ class Memory(NamedTuple):
     state : int64, shape (STATE_CELLS,), by `Cell`, then processes, then collected folios
     prices : int64, shape (N_PRICES,), picoseconds: of events, then by `Delay`
     counts : int64, shape (N_COUNTS,), of one step: events, counters, fallbacks, observed, holds,
-        picoseconds waited, and each swap device's share
+        picoseconds waited, each swap device's share, and what of the events and waits is kswapd's
     locks : int64, shape (LOCK_SETS, LOCK_COLUMNS)
     trace : int64, shape (CPUs, accesses), accesses of an access step: 2 x page of the CPU's share
         + (1 for a write)
@@ -358,6 +412,7 @@ class Memory(NamedTuple):
     clusters: np.ndarray
     rows: np.ndarray
     links: np.ndarray
+    queued: np.ndarray
     shadows: np.ndarray
     cluster_shadows: np.ndarray
     frames: Frames

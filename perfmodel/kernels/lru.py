@@ -41,11 +41,13 @@ CHARGE_BATCH = 64
 _MOST_IN_BATCH = 31
 _FLUSH_PERIOD = 2 * 10**9 * PICOSECONDS_PER_NANOSECOND
 _SWAP_IN_COST = 32
+# Pages that nobody reaches: memory is on the lists, and reclaimed only for want of page frames.
+_NO_LIMIT = 1 << 40
 
 
 @inline_kernel
 def is_limited(m):
-    """Whether the memory cgroup has a limit."""
+    """Whether memory is charged and on the lists: it has a limit, or kswapd."""
     return m.state[Cell.LIMIT] > 0
 
 
@@ -56,6 +58,8 @@ def prepare_lists(m):
         m.state[LRU_HEADS + place] = -1
         m.state[LRU_TAILS + place] = -1
     limit = m.parameters["memory_limit"]
+    if limit == 0 and m.parameters["kswapd"] == 1:
+        limit = np.int64(_NO_LIMIT)
     m.state[Cell.LIMIT] = limit
     if limit > 0:
         m.state[Cell.YOUNG] = YOUNG

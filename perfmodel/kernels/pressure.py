@@ -12,6 +12,7 @@ from perfmodel.constants import (
 from perfmodel.kernels._jit import inline_kernel, inner_kernel
 from perfmodel.kernels.access import others_go_on
 from perfmodel.kernels.clock import charge, hold_lock, interrupt_others
+from perfmodel.kernels.deferred_split import shrink_split_queue
 from perfmodel.kernels.folios import folio_order, folio_page, has_flag, is_cached
 from perfmodel.kernels.layout import (
     ACTIVE,
@@ -63,10 +64,10 @@ from perfmodel.kernels.tables import (
 )
 from perfmodel.kernels.tlb import forget_everything
 
-_RECLAIM_BATCH = 32
+RECLAIM_BATCH = 32
 _RETRIES = 16
 _COSTLY_PAGES = 8
-_FIRST_PRIORITY = 12
+FIRST_PRIORITY = 12
 _PAGES_PER_GIB_SHIFT = 18
 _WRITE_COST = 32
 
@@ -211,8 +212,15 @@ def _evict(m, folio):
         _keep(m, folio)
 
 
+@inline_kernel
+def _let_others_go_on(m):
+    """Other CPUs, but in a turn of kswapd, which is short and done as a whole."""
+    if 1 < m.state[Cell.CPUS] > m.state[Cell.CPU]:
+        others_go_on(m)
+
+
 @inner_kernel
-def _shrink_inactive(m, most):
+def shrink_inactive(m, most):
     """Look at pages from the old end of the inactive list; how many were freed."""
     taken, scanned = _isolate(m, np.int64(INACTIVE), most)
     m.counts[COUNTERS + Counter.PGSCAN_ANON] += scanned
@@ -223,8 +231,7 @@ def _shrink_inactive(m, most):
     m.state[Cell.RECLAIMING] = 1
     for index in range(taken):
         folio = m.state[COLLECTED + index]
-        if m.state[Cell.CPUS] > 1:
-            others_go_on(m)
+        _let_others_go_on(m)
         if np.int64(m.links[folio]["locked"]) == m.state[Cell.CALL] or is_in_hand(m, folio):
             push(m, folio, np.int64(KEPT))
             continue
@@ -258,13 +265,12 @@ def _shrink_inactive(m, most):
 
 
 @inner_kernel
-def _shrink_active(m, most):
+def shrink_active(m, most):
     """Pages from the old end of the active list become inactive."""
     taken, pages = _isolate(m, np.int64(ACTIVE), most)
     for index in range(taken):
         folio = m.state[COLLECTED + index]
-        if m.state[Cell.CPUS] > 1:
-            others_go_on(m)
+        _let_others_go_on(m)
         if not is_in_hand(m, folio):
             # Else it is mapped, and thereby young, later.
             _look(m, folio)
@@ -275,7 +281,8 @@ def _shrink_active(m, most):
 
 
 @inner_kernel
-def _inactive_is_low(m):
+def inactive_is_low(m):
+    """Whether there is too little on the inactive list, by what the statistics last said."""
     inactive = m.state[Cell.FLUSHED_INACTIVE]
     active = m.state[Cell.FLUSHED_ACTIVE]
     gibibytes = (inactive + active) >> _PAGES_PER_GIB_SHIFT
@@ -286,7 +293,7 @@ def _inactive_is_low(m):
 
 
 @inline_kernel
-def _scan_count(m, place, priority):
+def scan_count(m, place, priority):
     """How many pages of a list to look at, as much as anonymous memory is to bear."""
     pages = pages_on(m, np.int64(place)) >> priority
     if priority == 0:
@@ -301,39 +308,40 @@ def _scan_count(m, place, priority):
 @inner_kernel
 def _reclaim_at(m, priority, target, force):
     """One priority's share of a reclaim: pages freed, and whether active ones were spared."""
-    low = _inactive_is_low(m)
+    low = inactive_is_low(m)
     deactivate = force or low or m.state[Cell.FLUSHED_ACTIVATED] != m.state[Cell.SNAPSHOT]
-    inactive = _scan_count(m, np.int64(INACTIVE), priority)
-    active = _scan_count(m, np.int64(ACTIVE), priority)
+    inactive = scan_count(m, np.int64(INACTIVE), priority)
+    active = scan_count(m, np.int64(ACTIVE), priority)
     freed = np.int64(0)
     skipped = False
     while inactive > 0:
-        part = min(inactive, _RECLAIM_BATCH)
+        part = min(inactive, RECLAIM_BATCH)
         inactive -= part
-        freed += _shrink_inactive(m, part)
+        freed += shrink_inactive(m, part)
         if active > 0:
-            part = min(active, _RECLAIM_BATCH)
+            part = min(active, RECLAIM_BATCH)
             active -= part
             if deactivate:
-                _shrink_active(m, part)
+                shrink_active(m, part)
             else:
                 skipped = True
         if freed >= target:
             break
-    if _inactive_is_low(m):
-        _shrink_active(m, np.int64(_RECLAIM_BATCH))
+    if inactive_is_low(m):
+        shrink_active(m, np.int64(RECLAIM_BATCH))
+    shrink_split_queue(m, priority)
     return freed, skipped
 
 
 @inner_kernel
 def _reclaim(m, pages):
     """Direct reclaim of the memory cgroup; pages freed."""
-    target = max(pages, _RECLAIM_BATCH)
+    target = max(pages, RECLAIM_BATCH)
     force = False
     while True:
         total = np.int64(0)
         spared = False
-        for priority in range(_FIRST_PRIORITY, -1, -1):
+        for priority in range(FIRST_PRIORITY, -1, -1):
             freed, skipped = _reclaim_at(m, np.int64(priority), target, force)
             spared = spared or skipped
             total += freed

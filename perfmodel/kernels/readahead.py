@@ -29,8 +29,8 @@ from perfmodel.kernels.layout import (
     SwapCell,
 )
 from perfmodel.kernels.lru import admit, is_limited, shadow_of
-from perfmodel.kernels.pressure import charge_memory
 from perfmodel.kernels.requests import request, wait_for_read
+from perfmodel.kernels.room import charge_page
 from perfmodel.kernels.slots import detail, slot_word
 from perfmodel.kernels.swap_devices import device_of, is_synchronous
 from perfmodel.kernels.swap_io import read_folio
@@ -59,7 +59,7 @@ def read_into_cache(m, slot, page, previous):
     request on an asynchronous device. Returns the slot if this one came from the device, else
     `previous`.
     """
-    charge_memory(m, np.int64(1))
+    charge_page(m)
     flags = slot_word(m, slot) & (SLOT_ZERO | SLOT_ZSWAP)
     shadow = shadow_of(m, slot)
     folio = new_folio(m, np.int64(0), page)

@@ -15,6 +15,8 @@ from perfmodel.kernels.folios import (
     try_free_cache,
 )
 from perfmodel.kernels.layout import COUNTERS, FOLIO_PARTIALLY_MAPPED, Cell
+from perfmodel.kernels.lru import is_limited
+from perfmodel.kernels.split_queue import enqueue
 from perfmodel.kernels.swap_io import count_order
 from perfmodel.kernels.tables import (
     mapped_here,
@@ -55,6 +57,8 @@ def remove_mappings(m, folio, mappings, by_ptes):
         return
     if not _every_page_is_mapped(m, folio):
         set_flag(m, folio, np.int64(FOLIO_PARTIALLY_MAPPED))
+        if is_limited(m) and not is_cached(m, folio):
+            enqueue(m, folio)
         if order == PMD_ORDER:
             m.counts[COUNTERS + Counter.THP_DEFERRED_SPLIT_PAGE] += 1
         count_order(m, np.int64(OrderCounter.SPLIT_DEFERRED.value), order)

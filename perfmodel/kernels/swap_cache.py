@@ -18,7 +18,6 @@ from perfmodel.kernels.folios import enter_cache, folio_order, new_folio
 from perfmodel.kernels.frames import (
     FOR_FAULT,
     fault_effort,
-    find_frames,
     give_back_frames,
     own_frames,
 )
@@ -33,6 +32,7 @@ from perfmodel.kernels.lru import admit, is_limited, shadow_of
 from perfmodel.kernels.pressure import charge_memory
 from perfmodel.kernels.random import uniform_32
 from perfmodel.kernels.requests import request
+from perfmodel.kernels.room import find_room
 from perfmodel.kernels.slots import is_whole
 from perfmodel.kernels.swap_devices import is_synchronous
 from perfmodel.kernels.swap_io import count_order, read_folio
@@ -106,7 +106,7 @@ def try_huge_read(m, q, cluster, page):
     if reason == NO_FALLBACK:
         no_page = m.parameters["order9_failure_threshold"]
         no_charge = m.parameters["charge_failure_threshold"]
-        if (no_page > 0 and uniform_32(seed, step, q) < no_page) or not find_frames(
+        if (no_page > 0 and uniform_32(seed, step, q) < no_page) or not find_room(
             m, np.int64(PMD_ORDER), fault_effort(m), FOR_FAULT
         ):
             charge(m, Event.ORDER9_ALLOCATION_FAILURE, 1)

@@ -18,7 +18,6 @@ from pathlib import Path
 import attrs
 
 from perfmodel.constants import (
-    COUNTER_NAMES,
     LIVE_COUNTER_NAMES,
     PAGE_BYTES,
     PMD_ORDER,
@@ -87,7 +86,7 @@ class System:
     def counters(self) -> dict[str, int]:
         """Every counter of the engine that this kernel has, but those of the process itself."""
         values = self.vmstat()
-        found = {name: values[name] for name in COUNTER_NAMES if name in values}
+        found = {name: values[name] for name in LIVE_COUNTER_NAMES if name in values}
         for name in LIVE_COUNTER_NAMES:
             if "/" in name:
                 text = self.read(f"{self.thp.relative_to(self.root)}/{name}")

@@ -30,11 +30,21 @@ class Watermarks:
     high: int
 
 
-def watermarks(pages: int) -> Watermarks:
+def watermarks(
+    pages: int, min_free_kbytes: int = 0, scale_factor: int = _SCALE_FACTOR
+) -> Watermarks:
     """Watermarks of a machine that has one zone, with THP enabled.
 
     The square root rule of vm.min_free_kbytes, raised to what khugepaged wants with THP on: two
     pageblocks, and one for each pair of migrate types, but no more than a twentieth of memory.
+
+    Parameters
+    ----------
+    pages : int
+    min_free_kbytes : int
+        What somebody has written to vm.min_free_kbytes, in the place of the rule; 0 for nothing.
+    scale_factor : int
+        vm.watermark_scale_factor, ten-thousandths of memory.
 
     Sources
     -------
@@ -45,7 +55,9 @@ def watermarks(pages: int) -> Watermarks:
     by_size = min(max(isqrt(16 * kib), 128), 262144) * 1024 // PAGE_BYTES
     by_thp = min(PAGES_PER_PMD * (2 + _MIGRATE_TYPES**2), pages // 20)
     minimum = max(by_size, by_thp)
-    gap = max(minimum // 4, pages * _SCALE_FACTOR // 10_000)
+    if min_free_kbytes:
+        minimum = min_free_kbytes * 1024 // PAGE_BYTES
+    gap = max(minimum // 4, pages * scale_factor // 10_000)
     return Watermarks(minimum, minimum + gap, minimum + 2 * gap)
 
 
@@ -67,6 +79,11 @@ def effort(defrag: Defrag, *, madvised: bool) -> Effort:
     return Effort.FULL if asks and madvised else Effort.LIGHT
 
 
+def wakes_kswapd(defrag: Defrag, *, madvised: bool) -> bool:
+    """Whether a THP fault that finds no page wakes kswapd, and with it kcompactd."""
+    return defrag is Defrag.DEFER or (defrag is Defrag.DEFER_MADVISE and not madvised)
+
+
 def aged_frames(memory: PhysicalMemory, *, seed: int = 0, owners: int = 0) -> Frames:
     """The page frames of a machine as other programs left them.
 
@@ -85,12 +102,13 @@ def aged_frames(memory: PhysicalMemory, *, seed: int = 0, owners: int = 0) -> Fr
     """
     frames = memory.size_bytes // PAGE_BYTES
     used = int(memory.used_share * frames)
-    marks = watermarks(frames)
+    marks = watermarks(frames, memory.min_free_kbytes, memory.watermark_scale_factor)
     record = np.zeros(1, dtype=buddy.PARAMETERS)[0]
     given = {
         "frames": frames,
         "minimum": marks.minimum,
         "low": marks.low,
+        "high": marks.high,
         "extfrag_threshold": memory.extfrag_threshold,
         "seed": seed,
         "used": used,

@@ -131,6 +131,7 @@ def fresh_memory(
         done=np.zeros(folios, dtype=np.int64),
         written=np.zeros(_MOST_WRITTEN, dtype=np.int64),
         links=np.zeros(folios, dtype=layout.LINK),
+        queued=np.zeros(folios, dtype=layout.QUEUED),
         shadows=np.zeros((clusters + 1) * PAGES_PER_PMD, dtype=np.int64),
         cluster_shadows=np.zeros(clusters + 1, dtype=np.int64),
         rows=np.zeros((rows, PAGES_PER_PMD), dtype=np.int64),
@@ -227,7 +228,9 @@ class SimulatedMemory:
     processes : int
         How many there may be, forked ones included.
     cpus : int
-        The most that run at the same time. Nothing takes any time here: they take turns.
+        The most that run at the same time. Where nothing takes any time they take turns.
+    prices : int64 array, shape (N_PRICES,), picoseconds, optional
+        Without them nothing takes any time.
     """
 
     def __init__(
@@ -240,6 +243,7 @@ class SimulatedMemory:
         seed: int = 1,
         processes: int = layout.MOST_PROCESSES,
         cpus: int = 1,
+        prices: npt.NDArray[np.int64] | None = None,
     ) -> None:
         swap, devices = None, 1
         kind = device.kind if isinstance(device, SwapDevice) else device
@@ -260,7 +264,7 @@ class SimulatedMemory:
         if scenario.memory is not None:
             frames = physical_frames(scenario, parameters, sizes)(0)
         self._memory = fresh_memory(
-            parameters[0], sizes, machine.translation, cpus=cpus, frames=frames, swap=swap,
+            parameters[0], sizes, machine.translation, prices, cpus, frames=frames, swap=swap,
             zswap=fresh_pool(scenario, sizes),
         )  # fmt: skip
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from perfmodel.constants import PAGE_BYTES
 from perfmodel.kernels.buddy import PARAMETERS, Frames
 from perfmodel.kernels.frames import SPARE_OWNERS
-from perfmodel.models.fragmentation import aged_frames, effort
+from perfmodel.models.fragmentation import aged_frames, effort, wakes_kswapd
 from perfmodel.specs.scenario import Backing, Scenario
 
 _FOLIOS = 5  # of the sizes that `abi.state_sizes` returns
@@ -49,5 +49,8 @@ def physical_frames(
     parameters["frames"] = pages
     parameters["first_owner"] = int(memory.used_share * pages)
     parameters["fault_effort"] = int(effort(memory.defrag, madvised=madvised))
+    parameters["kswapd"] = int(memory.kswapd)
+    parameters["kswapd_cpu"] = memory.kswapd_cpu
+    parameters["wakes_kswapd"] = int(wakes_kswapd(memory.defrag, madvised=madvised))
     owners = SPARE_OWNERS + int(sizes[_FOLIOS])
     return lambda index: aged_frames(memory, seed=int(parameters["seed"][index]), owners=owners)

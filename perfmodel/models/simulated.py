@@ -91,7 +91,7 @@ def clock_decides(scenario: Scenario, device: SwapDevice) -> bool:
     """
     timed = any(step.threads > 1 or step.action is StepAction.WAIT for step in scenario.steps)
     served = any(one.service is not None for one in device.all)
-    return scenario.is_limited or served or timed
+    return scenario.is_reclaimed or served or timed
 
 
 def runs_decide(scenario: Scenario, device: SwapDevice) -> bool:
@@ -371,6 +371,7 @@ def simulate_draws(
     if arm.own_prices is not None:
         more = dearer(counts[:1], arm.prices[:1], arm.own_prices[:1])[0]
     steps = []
+    of_kswapd, its_waits = abi.kswapd_events_of(counts), abi.kswapd_waits_of(counts)
     for index, step in enumerate(scenario.steps):
         if with_model_error and machine.fit is not None:
             missed = draw_model_errors(machine, events[0, index], draws, seed)
@@ -385,11 +386,18 @@ def simulate_draws(
                     abi.counters_of(counts[0, index]), abi.hidden_counters(scenario)
                 ),
                 breakdown_ns=breakdown(
-                    events[0, index],
-                    abi.waits_of(counts[0, index]),
+                    events[0, index] - of_kswapd[0, index],
+                    abi.waits_of(counts[0, index]) - its_waits[0, index],
                     prices[0],
                     None if more is None else more[index],
                 ),
+                kswapd_ns={
+                    part: time
+                    for part, time in breakdown(
+                        of_kswapd[0, index], its_waits[0, index], prices[0], None
+                    ).items()
+                    if time
+                },
                 events={
                     event.name.lower(): int(events[0, index, event])
                     for event in Event

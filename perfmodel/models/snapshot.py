@@ -194,6 +194,10 @@ class Snapshot:
             "lru": {name: self._folios_in(place) for name, place in places.items()},
             "lru_flags": [_lru_flags(int(m.links[folio]["flags"])) for folio in self._ids],
             "charged": self._cells(Cell.USAGE, Cell.STOCK),
+            "split_queue": (
+                self._split_queue(),
+                int(state[layout.SPLIT_QUEUE + layout.SplitQueue.LEFT]),
+            ),
             "nonresident_age": int(state[Cell.NONRESIDENT_AGE]),
             "anon_cost": int(state[Cell.ANON_COST]),
             "activated": self._cells(Cell.ACTIVATED, Cell.SNAPSHOT),
@@ -218,6 +222,14 @@ class Snapshot:
         while folio >= 0:
             found.append(self._ids[folio])
             folio = int(self._m.links[folio]["previous"])
+        return found
+
+    def _split_queue(self) -> list[int]:
+        found = []
+        folio = int(self._m.state[layout.SPLIT_QUEUE + layout.SplitQueue.HEAD])
+        while folio:
+            found.append(self._ids[folio - 1])
+            folio = int(self._m.queued[folio - 1]["next"])
         return found
 
     def _young(self, number: int) -> list[bool]:

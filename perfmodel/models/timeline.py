@@ -66,12 +66,14 @@ class Timeline:
     def breakdown_ps(self, step: str) -> dict[str, int]:
         """Picoseconds of one step by part, as `StepResult.breakdown_ns` has them in nanoseconds.
 
-        A wait for another CPU's shootdown belongs to the step in which it begins.
+        A wait for another CPU's shootdown belongs to the step in which it begins. What kswapd does
+        is none of them.
         """
         found = next(each for each in self.steps if each.name == step)
         begins = self.rows[:, layout.ROW_BEGIN]
         last = found is self.steps[-1]
         inside = (begins >= found.begin_ps) & ((begins < found.end_ps) | last)
+        inside &= self.rows[:, layout.ROW_CPU] != layout.KSWAPD_CPU
         parts = dict.fromkeys(abi.BREAKDOWN_PARTS, 0)
         for row in self.rows[inside]:
             kind, what = Happening(row[layout.ROW_KIND]), int(row[layout.ROW_WHAT])

@@ -56,12 +56,12 @@ def step_groups(scenario: Scenario) -> tuple[tuple[str, ...], ...]:
     the fill pages out by itself.
     """
     groups: tuple[list[str], ...] = ([], [], [], [])
-    swapped_out = scenario.is_limited
+    swapped_out = scenario.is_reclaimed
     for step in scenario.steps:
         if step.action is StepAction.PAGEOUT:
             groups[0].append(step.name)
             swapped_out = True
-        elif step.action.touches and (groups[0] or scenario.is_limited):
+        elif step.action.touches and (groups[0] or scenario.is_reclaimed):
             groups[1 if swapped_out else 2].append(step.name)
             swapped_out = False
         elif step.action is not StepAction.FILL and not step.action.touches:

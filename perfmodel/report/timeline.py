@@ -60,6 +60,8 @@ def _happening(number: int, row: list[int], own_ranges: int) -> Iterator[Json]:
     begin, end = row[layout.ROW_BEGIN], row[layout.ROW_END]
     process, span = divmod(row[layout.ROW_RANGE], own_ranges)
     where: Json = {"process": process, "range": span, "cpu": cpu}
+    if cpu == layout.KSWAPD_CPU:
+        where = {"cpu": "kswapd"}
     if kind is Happening.EVENT:
         event = Event(what)
         found = [_slice(CPUS, cpu, _words(event.name), abi.PRICES[event][1], begin, end)]
@@ -89,18 +91,18 @@ def _happening(number: int, row: list[int], own_ranges: int) -> Iterator[Json]:
     yield from found
 
 
-def _metadata(cpus: int) -> Iterator[Json]:
+def _metadata(cpus: list[int]) -> Iterator[Json]:
     for process, name in _PROCESSES.items():
         common = {"ph": "M", "pid": process, "tid": 0}
         yield {**common, "name": "process_name", "args": {"name": name}}
         yield {**common, "name": "process_sort_index", "args": {"sort_index": process}}
-    for cpu in range(cpus):
+    for cpu in cpus:
         yield {
             "ph": "M",
             "pid": CPUS,
             "tid": cpu,
             "name": "thread_name",
-            "args": {"name": f"CPU {cpu}"},
+            "args": {"name": "kswapd" if cpu == layout.KSWAPD_CPU else f"CPU {cpu}"},
         }
 
 
@@ -117,8 +119,10 @@ def to_trace_events(timeline: Timeline, ranges: int) -> Json:
     # What holds others comes before them: it begins no later, and ends no earlier.
     inner = (rows[:, layout.ROW_KIND] != Happening.FAULT).astype(np.int64)
     order = np.lexsort((inner, -rows[:, layout.ROW_END], rows[:, layout.ROW_BEGIN]))
-    cpus = int(rows[:, layout.ROW_CPU].max(initial=0)) + 1
-    events = [*_metadata(cpus)]
+    seen = np.unique(rows[:, layout.ROW_CPU])
+    own = seen[seen == layout.KSWAPD_CPU].tolist()
+    programs = int(seen[seen != layout.KSWAPD_CPU].max(initial=0)) + 1
+    events = [*_metadata([*range(programs), *own])]
     events += [
         _slice(SCENARIO, 0, step.name, "step", step.begin_ps, step.end_ps)
         for step in timeline.steps

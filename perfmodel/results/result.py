@@ -44,6 +44,9 @@ class StepResult:
     lock_holds : dict of str to dict
         For each lock the number of its holds (``count``), the page-table entries and slot words
         handled in all of them (``total``) and in the longest (``longest``).
+    kswapd_ns : dict of str to float
+        Where kswapd's CPU time went meanwhile, by the parts of `breakdown_ns`, which has nothing
+        of it; empty where it did not run.
     devices : tuple of dict
         With several swap devices, each one's part: ``device``, ``priority``, ``pswpout`` and
         ``pswpin`` in pages, ``write_requests``, ``read_requests``, and ``used_slots`` after the
@@ -61,6 +64,7 @@ class StepResult:
     events: dict[str, int] = attrs.field(factory=dict)
     fallbacks: dict[str, int] = attrs.field(factory=dict)
     lock_holds: dict[str, dict[str, int]] = attrs.field(factory=dict)
+    kswapd_ns: dict[str, float] = attrs.field(factory=dict)
     devices: tuple[Json, ...] = ()
 
     def to_json(self) -> Json:
@@ -72,7 +76,7 @@ class StepResult:
             "counters": self.counters,
             "breakdown_ns": self.breakdown_ns,
         }
-        for key in ("observed", "events", "fallbacks", "lock_holds"):
+        for key in ("observed", "events", "fallbacks", "lock_holds", "kswapd_ns"):
             if value := getattr(self, key):
                 document[key] = value
         if self.devices:

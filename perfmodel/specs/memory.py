@@ -62,6 +62,15 @@ class PhysicalMemory:
     extfrag_threshold : int
         vm.extfrag_threshold: up to this fragmentation index a failure is put down to a lack of
         memory, and nothing is compacted.
+    kswapd : bool
+        Whether memory is reclaimed when it runs short: by kswapd below the low watermark, by who
+        needs it below the minimum. Without it the run ends there.
+    kswapd_cpu : int
+        CPU of the program that kswapd shares, half and half; -1 for one of its own.
+    min_free_kbytes : int
+        vm.min_free_kbytes if somebody has written to it; 0 for what the kernel computes.
+    watermark_scale_factor : int
+        vm.watermark_scale_factor: the distance of the watermarks in ten-thousandths of memory.
     """
 
     size_bytes: int = attrs.field(validator=_whole_units)
@@ -73,3 +82,11 @@ class PhysicalMemory:
     remnant_share: float = attrs.field(default=0.05, validator=[_share, attrs.validators.le(0.9)])
     defrag: Defrag = attrs.field(default=Defrag.MADVISE, validator=_defrag)
     extfrag_threshold: int = whole_number(0, 1000, default=500)
+    kswapd: bool = attrs.field(default=False, validator=attrs.validators.instance_of(bool))
+    kswapd_cpu: int = whole_number(-1, 63, default=-1)
+    min_free_kbytes: int = whole_number(0, 1 << 32, default=0)
+    watermark_scale_factor: int = whole_number(1, 3000, default=10)
+
+    def __attrs_post_init__(self) -> None:
+        if self.min_free_kbytes << 10 > self.size_bytes // 2:
+            raise ValueError("min_free_kbytes must not be more than half of size")

@@ -286,6 +286,7 @@ _UNDER_A_LIMIT = frozenset(
         StepAction.PAGEOUT,
         StepAction.RECLAIM,
         StepAction.WILLNEED,
+        StepAction.DISCARD,
         StepAction.COLLAPSE,
         StepAction.KHUGEPAGED,
         StepAction.WAIT,
@@ -389,12 +390,12 @@ class Scenario:
             if self.memory.size_bytes < self.region.size_bytes:
                 raise ValueError("memory must not be smaller than the region")
         for step in self.steps:
-            if self.is_limited and step.action not in _UNDER_A_LIMIT:
+            if self.is_reclaimed and step.action not in _UNDER_A_LIMIT:
                 raise ValueError(
-                    f"step {step.name!r}: {step.action.value} is not known under a memory_limit"
+                    f"step {step.name!r}: {step.action.value} is not known {self._why_reclaimed}"
                 )
-            if self.is_limited and step.racing is not Racing.NONE:
-                raise ValueError(f"step {step.name!r}: racing is not known under a memory_limit")
+            if self.is_reclaimed and step.racing is not Racing.NONE:
+                raise ValueError(f"step {step.name!r}: racing is not known {self._why_reclaimed}")
             if step.refuse_write and self.settings.zswap is not Zswap.ON:
                 raise ValueError(f'step {step.name!r}: refuse_write needs zswap = "on"')
 
@@ -407,6 +408,20 @@ class Scenario:
     def is_limited(self) -> bool:
         """Whether the region's memory is under a limit."""
         return self.settings.memory_limit_bytes is not None
+
+    @property
+    def has_kswapd(self) -> bool:
+        """Whether memory is reclaimed for want of page frames."""
+        return self.memory is not None and self.memory.kswapd
+
+    @property
+    def is_reclaimed(self) -> bool:
+        """Whether memory stands on LRU lists, for either reason."""
+        return self.is_limited or self.has_kswapd
+
+    @property
+    def _why_reclaimed(self) -> str:
+        return "under a memory_limit" if self.is_limited else "with kswapd"
 
     @property
     def processes(self) -> int:

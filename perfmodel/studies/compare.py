@@ -141,7 +141,7 @@ def return_steps(scenario: Scenario) -> list[int]:
     Under a memory limit the fill is that page-out.
     """
     actions = [step.action for step in scenario.steps]
-    out = StepAction.FILL if scenario.is_limited else StepAction.PAGEOUT
+    out = StepAction.FILL if scenario.is_reclaimed else StepAction.PAGEOUT
     if out not in actions:
         return []
     first = actions.index(out)

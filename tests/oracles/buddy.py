@@ -36,8 +36,11 @@ def unusable_index(counts: list[int], order: int) -> int:
 class Zone:
     """One zone, all of it free and movable in the beginning."""
 
-    def __init__(self, frames: int, minimum: int, low: int, threshold: int = 500) -> None:
+    def __init__(
+        self, frames: int, minimum: int, low: int, threshold: int = 500, high: int = 0
+    ) -> None:
         self.frames, self.minimum, self.low, self.threshold = frames, minimum, low, threshold
+        self.high = high
         # The first of a list is its head. True is movable.
         self.lists: dict[tuple[bool, int], list[int]] = {
             (movable, order): [] for movable in (True, False) for order in ORDERS

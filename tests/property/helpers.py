@@ -9,7 +9,7 @@ import attrs
 
 from perfmodel import abi
 from perfmodel.constants import PAGE_BYTES, Event, Mapping
-from perfmodel.models.fragmentation import aged_frames, effort
+from perfmodel.models.fragmentation import aged_frames, effort, wakes_kswapd
 from perfmodel.models.simulated import count_events
 from perfmodel.models.zswap_pool import stored_bytes
 from perfmodel.specs.device import DeviceKind, SwapDevice
@@ -73,8 +73,8 @@ def run_oracle(story: Story) -> tuple[list[Counts], dict[str, int]]:
     return steps, oracle.mapping()
 
 
-def oracle_of(story: Story) -> Mechanism:
-    """The oracle before the first step."""
+def oracle_of(story: Story, prices: dict[str, int] | None = None) -> Mechanism:
+    """The oracle before the first step; picoseconds of events that take any time."""
     scenario, policy, settings = story.scenario, story.policy, story.scenario.settings
 
     def drawn(probability: float, first_stream: int) -> Callable[[int, int], bool]:
@@ -99,6 +99,7 @@ def oracle_of(story: Story) -> Mechanism:
         memory_limit=(settings.memory_limit_bytes or 0) // PAGE_BYTES,
         backing=str(scenario.region.backing),
         **khugepaged_of(settings),
+        prices=prices or {},
         **frames_of(story),
     )
 
@@ -152,6 +153,9 @@ def frames_of(story: Story) -> dict[str, Any]:
     return {
         "zone": lambda: zone_of(aged_frames(memory, seed=story.seed, owners=owners)),
         "fault_effort": int(effort(memory.defrag, madvised=madvised)),
+        "kswapd": memory.kswapd,
+        "kswapd_cpu": memory.kswapd_cpu,
+        "wakes_kswapd": wakes_kswapd(memory.defrag, madvised=madvised),
     }
 
 

@@ -47,7 +47,7 @@ FILL = Step("fill", StepAction.FILL)
 ACTIONS = tuple(a for a in StepAction if a not in (StepAction.FILL, StepAction.ACCESS))
 LIMITED_ACTIONS = (
     *(StepAction.ACCESS, StepAction.TOUCH) * 3,
-    *(StepAction.PAGEOUT, StepAction.WILLNEED) * 2,
+    *(StepAction.PAGEOUT, StepAction.WILLNEED, StepAction.DISCARD) * 2,
     *(StepAction.COLLAPSE, StepAction.KHUGEPAGED, StepAction.RECLAIM, StepAction.WAIT),
     *(StepAction.MINCORE, StepAction.PAGEMAP, StepAction.SMAPS),
 )

@@ -12,8 +12,8 @@ from tests.property.test_buddy import free_lists, held_blocks
 
 def zone_of(f: Frames) -> Zone:
     """A zone in which nothing has been compacted yet."""
-    marks = (int(f.parameters[name]) for name in ("frames", "minimum", "low", "extfrag_threshold"))
-    zone = Zone(*marks)
+    names = ("frames", "minimum", "low", "extfrag_threshold", "high")
+    zone = Zone(*(int(f.parameters[name]) for name in names))
     zone.lists = free_lists(f)
     zone.free = {frame: order for (_, order), list_ in zone.lists.items() for frame in list_}
     zone.held = held_blocks(f)

@@ -63,6 +63,7 @@ def memory_of(states):
         done=np.zeros(1, dtype=np.int64),
         written=np.zeros(1, dtype=np.int64),
         links=np.zeros(1, dtype=layout.LINK),
+        queued=np.zeros(1, dtype=layout.QUEUED),
         shadows=np.zeros(PAGES_PER_PMD, dtype=np.int64),
         cluster_shadows=np.zeros(1, dtype=np.int64),
         trace=np.zeros((1, 1), dtype=np.int64),

@@ -55,7 +55,7 @@ def test_no_limit_is_no_key() -> None:
         ("fill", "seed", 1, "seed does not belong to a fill step"),
         ("fill", "accesses", 1, "accesses does not belong to a fill step"),
         ("fill", "action", "access", "the first step must be a fill"),
-        ("step", "action", "discard", "discard is not known under a memory_limit"),
+        ("step", "action", "free", "free is not known under a memory_limit"),
     ],
 )
 def test_wrong_tables(part: str, key: str, value: object, message: str) -> None:

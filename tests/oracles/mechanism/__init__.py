@@ -22,6 +22,7 @@ from tests.oracles.mechanism import (
     snapshot,
     system,
 )
+from tests.oracles.mechanism.kswapd import GlobalReclaim
 from tests.oracles.mechanism.memory import PAGES
 from tests.oracles.mechanism.pressure import Pressure
 from tests.oracles.mechanism.world import Call, Counts, OutOfMemoryError, Rules, World
@@ -29,6 +30,8 @@ from tests.oracles.mechanism.world import Call, Counts, OutOfMemoryError, Rules,
 __all__ = ["Call", "Counts", "Mechanism", "OutOfMemoryError", "Rules"]
 
 PAGE_BYTES = 4096
+# Pages that nobody reaches.
+NO_LIMIT = 1 << 40
 
 # By the names of specs.step.StepAction.
 ACTIONS: dict[str, Callable[[World, Call], None]] = {
@@ -69,10 +72,13 @@ class Mechanism:
         self.world = World(Rules(**rules))
         self.world.after_work = lambda: system.shrink_zswap(self.world)  # type: ignore[method-assign]
         given = self.world.rules
-        if given.memory_limit:
+        if given.memory_limit or given.kswapd:
+            limit = given.memory_limit or NO_LIMIT
             self.world.pressure = Pressure(
-                self.world, given.memory_limit, given.swappiness, given.other_charged_pages
+                self.world, limit, given.swappiness, given.other_charged_pages
             )
+        if given.kswapd:
+            self.world.global_reclaim = GlobalReclaim(self.world, self.world.pressure)
 
     def step(self, step: dict[str, Any]) -> Counts:
         """Do one step; the keys are the fields of specs.step.Step."""
@@ -83,7 +89,9 @@ class Mechanism:
         if world.pressure is not None:
             world.pressure.flush()
             world.unlock_all()
+        world.keep_up()
         ACTIONS[call.action](world, call)
+        world.keep_up()
         system.shrink_zswap(world)
         world.steps_done += 1
         now = world.now

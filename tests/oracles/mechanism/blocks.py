@@ -110,6 +110,7 @@ def bury(world: World, folio: Folio) -> None:
     """A folio dies that is neither mapped nor cached."""
     if not folio.mappings and not folio.cached and folio in world.folios:
         world.folios.remove(folio)
+        world.unqueue_split(folio)
         world.release(folio)
         if world.pressure is not None:
             world.pressure.bury(folio)
@@ -139,6 +140,7 @@ def unmap_rmap(world: World, folio: Folio, process: Process, pages: Iterable[int
     if len(folio.mapped_pages()) < folio.size:
         folio.partially_mapped = True
         count_deferred_split(world, folio)
+        world.queue_split(folio)
 
 
 def count_deferred_split(world: World, folio: Folio) -> None:
@@ -239,6 +241,7 @@ def split_folio(world: World, folio: Folio) -> list[Folio]:
     if world.pressure is not None:
         world.pressure.split(folio, parts)
     world.folios.remove(folio)
+    world.unqueue_split(folio)
     for part in parts:
         if not part.mappings and part.cached:
             try_free_cache(world, part)

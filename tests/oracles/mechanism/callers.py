@@ -162,8 +162,9 @@ def will_need(world: World, process: Process, memory: Range, start: int, stop: i
 
 def discard(world: World, process: Process, memory: Range, start: int, stop: int) -> bool:
     changed = zap(world, process, memory, start, stop)
-    if whole(start, stop):
+    if whole(start, stop) and memory.table is not None:
         memory.drop_table()
+        world.forget_table()
     return changed
 
 
@@ -215,6 +216,8 @@ def split_for_part(world: World, process: Process, memory: Range) -> None:
 def zap_huge(world: World, process: Process, memory: Range) -> None:
     before = memory.pmd.copy()
     memory.pmd.clear()
+    if not world.rules.lazy_deposit:
+        world.forget_table()
     if before.kind == "S":
         world.event("PUT_SLOT", PAGES)
         world.hold("pmd", 1)

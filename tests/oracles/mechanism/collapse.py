@@ -112,6 +112,7 @@ def collapse(world: World, process: Process, memory: Range) -> bool:
     huge = world.new_folio(HUGE, process.region_page(memory, 0))
     world.own(huge, block)
     world.admit(huge)
+    world.queue_split(huge)
     if world.rules.lazy_deposit:
         world.forget_table()
     huge.mappings.add((process.number, WHOLE))

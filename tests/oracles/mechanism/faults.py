@@ -40,6 +40,7 @@ def fill(world: World) -> None:
         for j in range(PAGES):
             if memory.page_entry(j).kind != "N":
                 continue
+            world.keep_up()
             world.event("FAULT")
             world.counter("pgfault")
             if memory.table is None and world.rules.backing == "thp":
@@ -76,6 +77,7 @@ def access_pages(world: World, call: Call) -> None:
 
 
 def access(world: World, process: Process, region_page: int, call: Call) -> None:
+    world.keep_up()
     memory, j = process.place(region_page)
     faults = 0
     while not hardware_can(memory, j, call.write):
@@ -140,7 +142,7 @@ def fault(world: World, process: Process, memory: Range, j: int, call: Call) -> 
             pmd_swap_fault(world, process, memory, j, call.write)
     elif memory.pmd.kind == "P":
         write_huge(world, process, memory, j)
-    elif memory.pmd.kind == "Z" or memory.in_one_vma():
+    elif memory.pmd.kind == "Z" or (memory.in_one_vma() and world.rules.backing == "thp"):
         fault_in_huge(world, process, memory, j, write=call.write)
     else:
         make_table(world, memory)
@@ -184,6 +186,7 @@ def fault_in_huge(
     world.admit(folio)
     memory.pmd.set_own(folio, WHOLE, dirty=True)
     folio.mappings.add((process.number, WHOLE))
+    world.queue_split(folio)
     world.warm = folio.region_pages
     world.counter("thp_fault_alloc")
     world.per_order("anon_fault_alloc", HUGE)
@@ -268,7 +271,7 @@ def pte_fault(world: World, process: Process, memory: Range, j: int, write: bool
     elif kind == "P":
         write_page(world, process, memory, j)
     elif kind == "Z":
-        world.charge(1)
+        world.charge_page()
         clear_pages(world, process, memory, j, 0)
     elif write:
         order = order_to_clear(world, process, memory, j)
@@ -292,7 +295,7 @@ def find_large(world: World, order: int, name: str) -> tuple[int, Block | None]:
         else:
             world.give_back(block)
             count_refused_charge(world, name, order)
-    world.charge(1)
+    world.charge_page()
     return 0, None
 
 
@@ -349,7 +352,7 @@ def write_page(world: World, process: Process, memory: Range, j: int) -> None:
         entry.exclusive = entry.writable = entry.dirty = entry.soft_dirty = True
         return
     page = entry.page
-    world.charge(1)
+    world.charge_page()
     copy = world.new_folio(0, process.region_page(memory, j))
     world.own(copy)
     world.admit(copy)

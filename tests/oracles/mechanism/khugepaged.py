@@ -10,9 +10,12 @@ from tests.oracles.mechanism.memory import PAGES, Process, Range
 from tests.oracles.mechanism.memory import is_whole as whole
 from tests.oracles.mechanism.world import Call, World
 
+# Picoseconds.
+MILLISECOND = 10**9
+
 
 def wait(world: World, call: Call) -> None:
-    end = world.clock + call.milliseconds
+    end = world.clock + call.milliseconds * MILLISECOND
     daemon, rules = world.khugepaged, world.rules
     if rules.scan_sleep:
         if daemon.wakes is None:
@@ -20,8 +23,8 @@ def wait(world: World, call: Call) -> None:
             daemon.life = live(world)
         while daemon.wakes < end:
             world.clock = max(world.clock, daemon.wakes)
-            daemon.wakes = world.clock + next(daemon.life)
-    world.clock = end
+            daemon.wakes = world.clock + next(daemon.life) * MILLISECOND
+    world.clock = max(world.clock, end)
 
 
 def live(world: World) -> Iterator[int]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tests.oracles.mechanism.memory import WHOLE, Entry, Folio
-from tests.oracles.mechanism.transfer import swap_out
+from tests.oracles.mechanism.transfer import split_deferred, swap_out
 from tests.oracles.mechanism.world import OutOfMemoryError, World
 
 STOCK = 64
@@ -20,8 +20,12 @@ RETRIES = 16
 # A charge of more pages than that fails instead of killing somebody.
 COSTLY = 8
 IO_COST = 32
+# Of every shrinker that says nothing else.
+SEEKS = 2
+SHRINK_BATCH = 128
+NEVER_UNDERUSED = 511
 PAGES_PER_GIB = 1 << 18
-FLUSH_PERIOD = 2000
+FLUSH_PERIOD = 2000 * 10**9
 
 
 @dataclass(frozen=True)
@@ -103,6 +107,9 @@ class Pressure:
         self.activated = 0
         self.snapshot = 0
         self.old = Statistics()
+        # The deferred split queue, and what its shrinker has not looked at.
+        self.split_queue: list[Folio] = []
+        self.split_left = 0
         self.tables = 0
         self.flushed = 0
         if not self.charge(other_pages):
@@ -289,6 +296,7 @@ class Pressure:
                     break
             if self.inactive_is_low():
                 self.shrink_active(SCAN_AT_MOST)
+            self.shrink_split_queue(priority)
             total += local
             if total >= target:
                 break
@@ -408,6 +416,53 @@ class Pressure:
         counters = self.world.now.counters
         return sum(counters[name] for name in ("pswpout", "swpout_zero", "zswpout"))
 
+    # Deferred splits
+
+    def queue_split(self, folio: Folio) -> None:
+        if folio not in self.split_queue and not folio.cached:
+            self.split_queue.append(folio)
+
+    def unqueue_split(self, folio: Folio) -> None:
+        if folio in self.split_queue:
+            self.split_queue.remove(folio)
+
+    def shrink_split_queue(self, priority: int) -> None:
+        waiting = len(self.split_queue)
+        if not waiting:
+            return
+        more = (waiting >> priority) * 4 // SEEKS
+        before, self.split_left = self.split_left, 0
+        total = min((before >> priority) + more, 2 * waiting)
+        scanned = 0
+        while total >= SHRINK_BATCH or total >= waiting:
+            part = min(SHRINK_BATCH, total)
+            if not self.scan_split_queue(part):
+                break
+            total -= part
+            scanned += part
+        self.split_left = min(max(before + more - scanned, 0), 2 * waiting)
+
+    def scan_split_queue(self, most: int) -> bool:
+        """Whether it was of any use."""
+        split, kept = 0, []
+        for folio in self.split_queue[:most]:
+            partial = folio.partially_mapped
+            if (partial or self.is_underused(folio)) and folio not in self.locked:
+                self.world.counter("thp_underused_split_page", not partial)
+                split_deferred(self.world, folio)
+                split += 1
+                continue
+            self.split_queue.remove(folio)
+            if partial:
+                kept.append(folio)
+        self.split_queue += kept
+        return bool(split or self.split_queue)
+
+    def is_underused(self, folio: Folio) -> bool:
+        most = self.world.rules.max_ptes_none
+        zeros = sum(self.world.is_zero(page) for page in folio.region_pages)
+        return most < NEVER_UNDERUSED and zeros > most
+
     # Checking
 
     def check(self) -> None:
@@ -416,6 +471,8 @@ class Pressure:
         if not world.rules.lazy_deposit:
             assert self.usage <= self.limit, "more is charged than may be"
         assert self.usage - self.stock >= charged, "something is not charged"
+        assert len(set(self.split_queue)) == len(self.split_queue), "a folio is queued twice"
+        assert set(self.split_queue) <= world.folios, "what is queued lives"
         where = [*self.inactive, *self.active, *self.batch]
         assert len(where) == len(set(where)), "a folio is on two lists"
         assert set(where) == world.folios, "the lists hold what lives"

@@ -225,6 +225,11 @@ class Devices:
         used = sum(cluster.used for cluster in self.clusters) - headers  # they are no slots
         return 2 * used > self.end - headers
 
+    @property
+    def has_room(self) -> bool:
+        """Whether any slot is free."""
+        return sum(cluster.used for cluster in self.clusters) < self.end
+
     def allocate(self, order: int, first_page: int) -> int | None:
         """First of 2**order slots for the region pages from `first_page` on, or None."""
         slot = self.search(order)

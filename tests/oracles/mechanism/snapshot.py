@@ -61,6 +61,7 @@ def of_pressure(world: World, names: dict[Folio, int]) -> dict[str, Any]:
         "lru": {name: [names[folio] for folio in folios] for name, folios in lists.items()},
         "lru_flags": [(folio.active, folio.referenced, folio.workingset) for folio in names],
         "charged": (pressure.usage, pressure.stock),
+        "split_queue": ([names[folio] for folio in pressure.split_queue], pressure.split_left),
         "nonresident_age": pressure.age,
         "anon_cost": pressure.cost,
         "activated": (pressure.activated, pressure.snapshot),

@@ -65,7 +65,7 @@ def read(world: World, folio: Folio, slot: int, requests: Requests | None = None
 
 
 def read_page_into_cache(world: World, slot: int, requests: Requests) -> Folio:
-    world.charge(1)
+    world.charge_page()
     shadow = world.device.slots[slot].shadow
     folio = world.new_folio(0, world.device.slots[slot].page)
     world.own(folio)
@@ -377,3 +377,20 @@ def free_cached_folio(world: World, folio: Folio) -> None:
     """Reclaim of a folio whose slots hold the same."""
     world.event("FREE_CACHED_FOLIO")
     take_from_cache(world, folio)
+
+
+# Deferred splits
+
+
+def split_deferred(world: World, folio: Folio) -> None:
+    """The shrinker splits a folio; what holds only zeros gives way to the shared page of zeros."""
+    cached = folio.cached
+    parts = split_folio(world, folio)
+    for part in parts:
+        if cached or not world.is_zero(part.first):
+            continue
+        for process, memory, j in mappings_of(world, part):
+            memory.entries[j].set_zero()
+            world.translations.forget(process.number, memory.number)
+        part.mappings.clear()
+        bury(world, part)

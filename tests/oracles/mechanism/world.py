@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -64,6 +64,12 @@ class Rules:
     # Makes the machine's page frames; and how hard a fault tries for a large folio.
     zone: Callable[[], Zone] | None = None
     fault_effort: int = 2
+    # Whether what is short is reclaimed, and whether who wants a large folio wakes kswapd for it.
+    kswapd: bool = False
+    wakes_kswapd: bool = False
+    kswapd_cpu: int = -1
+    # Picoseconds by event; what is not named takes no time.
+    prices: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def swap_devices(self) -> tuple[Given, ...]:
@@ -208,15 +214,16 @@ class World:
         self.steps_done = 0
         self.now = Counts()
         self.refuse_write = False
-        # Milliseconds; nothing takes any time but waiting.
+        # Picoseconds, of who is at work.
         self.clock = 0
         # Page frames, if they can run out, and the zone's names for who holds which.
         self.zone = rules.zone() if rules.zone is not None else None
         self.owners: dict[Folio, int] = {}
         self.blocks = 0
         self.khugepaged = Khugepaged()
-        # The memory cgroup, if it has a limit; `Mechanism` sets it.
+        # The memory cgroup, if it has a limit, and kswapd; `Mechanism` sets them.
         self.pressure: Any = None
+        self.global_reclaim: Any = None
         # Region pages of the folio that the last fault of this 2 MiB read, cleared or copied.
         self.warm = range(0)
 
@@ -233,6 +240,7 @@ class World:
 
     def event(self, name: str, number: int = 1) -> None:
         self.now.events[name] += number
+        self.clock += self.rules.prices.get(name, 0) * number
 
     def counter(self, name: str, number: int = 1) -> None:
         self.now.counters[name] += number
@@ -288,12 +296,21 @@ class World:
         before = self.zone.counts.copy()
         self.blocks += 1
         owner = -self.blocks
-        frame = self.zone.try_hard(order, owner, True, effort)
+        if self.global_reclaim is not None:
+            wakes = self.rules.wakes_kswapd
+            frame = self.global_reclaim.find_block(order, owner, effort, wakes=wakes)
+        else:
+            frame = self.zone.try_hard(order, owner, True, effort)
+            self.pay_for_compaction(before)
+        return Block(owner) if frame >= 0 else None
+
+    def pay_for_compaction(self, before: Counter[str]) -> None:
+        """For what has been scanned and moved since."""
+        assert self.zone is not None, "there is a zone to compact"
         done = self.zone.counts - before
         self.event("COMPACT_SCAN_PAGE", done["compact_migrate_scanned"])
         self.event("COMPACT_SCAN_PAGE", done["compact_free_scanned"])
         self.event("MIGRATE_PAGE", done["pgmigrate_success"])
-        return Block(owner) if frame >= 0 else None
 
     def give_back(self, block: Block) -> None:
         if self.zone is not None:
@@ -347,6 +364,18 @@ class World:
         """Whether the memory cgroup lets so many pages be had, whatever it has to give up."""
         return self.pressure is None or self.pressure.charge(pages)
 
+    def charge_page(self) -> None:
+        """The same for a page of memory, for which there has to be a page frame."""
+        if self.global_reclaim is not None:
+            self.global_reclaim.room_for_page()
+        self.charge(1)
+
+    def keep_up(self) -> None:
+        """Let kswapd do what it has begun by now; nobody is in the middle of anything."""
+        if self.global_reclaim is not None:
+            self.unlock_all()
+            self.global_reclaim.keep_up()
+
     def uncharge(self, pages: int) -> None:
         if self.pressure is not None:
             self.pressure.usage -= pages
@@ -356,6 +385,15 @@ class World:
         if self.pressure is not None:
             self.pressure.refault(folio, shadow)
             self.pressure.add(folio)
+
+    def queue_split(self, folio: Folio) -> None:
+        """A folio may have to be split one day."""
+        if self.pressure is not None:
+            self.pressure.queue_split(folio)
+
+    def unqueue_split(self, folio: Folio) -> None:
+        if self.pressure is not None:
+            self.pressure.unqueue_split(folio)
 
     def lock(self, folio: Folio) -> None:
         """Keep a folio from reclaim until the fault, or the call, is over."""
