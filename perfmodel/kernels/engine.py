@@ -3,6 +3,7 @@
 import numpy as np
 
 from perfmodel.constants import (
+    ENTRIES_PER_CACHE_LINE,
     PAGE_BYTES,
     PAGES_PER_PMD,
     PMD_BYTES,
@@ -34,6 +35,7 @@ from perfmodel.kernels.layout import (
     ARMED,
     COUNTERS,
     DIRTY,
+    HAS_FAULTED,
     READAHEAD_HITS,
     TRACKED,
     TRANSLATED_LEAF,
@@ -165,17 +167,30 @@ def _page_of_touch(m, step, count):
 
     It touches evenly spread pages of the part of every 2 MiB, in order.
     """
-    turn = m.state[Cell.TURN]
+    turn = m.state[Cell.TURN] % HAS_FAULTED
     page = turn * step["page_count"] // count
     number = m.state[Cell.SPAN] * PAGES_PER_PMD + step["first_page"] + page
     if turn == 0:
         m.state[Cell.WARM_UNTIL] = 0
-    turn += 1
-    if turn == count:
+    m.state[Cell.TURN] += 1
+    if turn + 1 == count:
         m.state[Cell.SPAN] += 1
-        turn = 0
-    m.state[Cell.TURN] = turn
+        m.state[Cell.TURN] = 0
     return number
+
+
+@inline_kernel
+def _begins_line(m, process, step, count, turn, number):
+    """Whether a touch is the first in its range to use this cache line of page-table entries.
+
+    The line comes from far away once, unless a fault in the range has just written it; what is
+    walked next to it is at hand.
+    """
+    if turn == 0:
+        return True
+    before = (turn - 1) * step["page_count"] // count - turn * step["page_count"] // count
+    place = number + shift_of(m, process)
+    return (place + before) // ENTRIES_PER_CACHE_LINE != place // ENTRIES_PER_CACHE_LINE
 
 
 @inline_kernel
@@ -185,6 +200,7 @@ def _run_cpus(m, step):
     Returns the CPU that needs to know its next accesses, -1 when all are done.
     """
     process = step["process"]
+    turn = np.int64(0)
     count = min(step["pages_per_2mib"], step["page_count"])
     if m.state[Cell.STARTED] == 0:
         start_cpus(m, step)
@@ -199,8 +215,20 @@ def _run_cpus(m, step):
             if step["action"] == Action.ACCESS:
                 number = begin + m.trace[cpu, m.state[Cell.POSITION] % m.trace.shape[1]]
             else:
+                turn = m.state[Cell.TURN]
                 number = _page_of_touch(m, step, count)
+            walks = m.counts[Event.WALK_PTE]
+            faults = m.counts[Event.FAULT]
             access(m, process, number + shift_of(m, process), step["write"], step["racing"])
+            if step["action"] == Action.TOUCH:
+                faulted = m.counts[Event.FAULT] > faults
+                walked = m.counts[Event.WALK_PTE] > walks
+                if walked and (faulted or turn < HAS_FAULTED):
+                    turn %= HAS_FAULTED
+                    if _begins_line(m, process, step, count, turn, number):
+                        charge(m, Event.PAGE_TABLE_LINE, 1)
+                if faulted and 0 < m.state[Cell.TURN] < HAS_FAULTED:
+                    m.state[Cell.TURN] += HAS_FAULTED
             if m.state[Cell.EXHAUSTED]:
                 return np.int64(-1)
             m.state[Cell.POSITION] += 1

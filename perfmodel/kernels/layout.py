@@ -170,7 +170,7 @@ class Cell(IntEnum):
     READY = 84  # how many are known
     TOTAL = 85  # how many there are
     SPAN = 86  # 2 MiB range of the next one
-    TURN = 87  # and which one it is in the range
+    TURN = 87  # and which one it is in the range; more by HAS_FAULTED if one before it faulted
     HINTS = 88  # next slot for each order, 10 cells
     STOCK = 98  # pages charged in advance
     WARM_FROM = 99
@@ -208,6 +208,7 @@ class Cell(IntEnum):
 # those of the others wait behind the processes.
 CPU_CELLS = Cell.WARM_FROM + 1 - Cell.NOW
 MOST_CPUS = 64
+HAS_FAULTED = 1024
 PROCESS_CELLS = 8
 ALIVE = 0
 SHIFT = 1

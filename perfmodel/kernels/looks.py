@@ -82,6 +82,8 @@ def pagemap_chunk(m, process, span, first, end):
                 m.counts[OBSERVED + Observed.PAGEMAP_SWAPPED_PAGES] += 1
             elif word_kind(word) != PteKind.NONE:
                 m.counts[OBSERVED + Observed.PAGEMAP_PRESENT_PAGES] += 1
+                if word_kind(word) == PteKind.PRESENT:
+                    charge(m, Event.LOOKUP_FOLIO, 1)
         return
     hold_pmd(m, q, np.int64(1))
     if kind == RegionState.PMD_SWAP:
@@ -106,8 +108,11 @@ def smaps_chunk(m, process, span, first, end):
             kind = word_kind(m.rows[row, entry])
             if kind == PteKind.SWAP:
                 charge(m, Event.LOOKUP_SLOT, 1)
+                charge(m, Event.ACCOUNT_PAGE, 1)
                 m.counts[OBSERVED + Observed.SMAPS_SWAP_PAGES] += 1
             elif kind == PteKind.PRESENT:
+                charge(m, Event.LOOKUP_FOLIO, 1)
+                charge(m, Event.ACCOUNT_PAGE, 1)
                 m.counts[OBSERVED + Observed.SMAPS_RSS_PAGES] += 1
         return
     hold_pmd(m, q, np.int64(1))

@@ -9,7 +9,7 @@ from perfmodel.constants import (
     PteKind,
     RegionState,
 )
-from perfmodel.kernels._jit import inner_kernel
+from perfmodel.kernels._jit import inline_kernel, inner_kernel
 from perfmodel.kernels.clock import charge, hold_cluster, hold_pmd, hold_table
 from perfmodel.kernels.folios import add_mappings
 from perfmodel.kernels.layout import (
@@ -103,6 +103,7 @@ def fork(m, parent):
         # The parent's userfaultfd keeps its bit.
         m.pmds[q]["flags"] = flags & ~(EXCLUSIVE | WRITABLE)
         if kind == RegionState.PMD_MAPPED:
+            charge(m, Event.CHANGE_FOLIO, 1)
             add_mappings(m, value, np.int64(1))
             forget_leaf(m, q)
             m.state[Cell.FLUSH_WANTED] = 1
@@ -123,6 +124,12 @@ def _copy_row(m, q, copy):
     m.pmds[copy]["value"] = row
 
 
+@inline_kernel
+def _goes_on(last, value):
+    """Whether a present entry maps the page behind that of the entry before it, of one folio."""
+    return last >= 0 and value == last + 1 and value // PAGES_PER_PMD == last // PAGES_PER_PMD
+
+
 @inner_kernel
 def _share_entries(m, q, copy):
     """Each entry of a table is named by two processes from now on, and exclusive to none."""
@@ -131,9 +138,12 @@ def _share_entries(m, q, copy):
     charge(m, Event.VISIT_PTE, PAGES_PER_PMD)
     hold_table(m, q, np.int64(PAGES_PER_PMD))
     present = False
+    last = np.int64(-1)
     for entry in range(PAGES_PER_PMD):
         word = m.rows[row, entry]
         kind = word_kind(word)
+        before = last
+        last = word_value(word) if kind == PteKind.PRESENT else np.int64(-1)
         if kind == PteKind.NONE:
             continue
         m.rows[other, entry] = word & _SHARED
@@ -144,6 +154,8 @@ def _share_entries(m, q, copy):
         if kind == PteKind.PRESENT:
             add_mappings(m, word_folio(word), np.int64(1))
             charge(m, Event.SET_PTE, 2)
+            if not _goes_on(before, last):
+                charge(m, Event.CHANGE_FOLIO, 1)
             present = True
         else:
             add_counts(m, word_value(word), np.int64(1))
@@ -182,6 +194,7 @@ def protect_chunk(m, process, span, first, end, protection):
             m.pmds[q]["protection"] = protection
             if kind == RegionState.PMD_MAPPED:
                 m.pmds[q]["flags"] = protected_flags(pmd_flags(m, q), protection)
+                charge(m, Event.CHANGE_FOLIO, 1)
                 charge(m, Event.SET_PTE, 1)
                 hold_pmd(m, q, np.int64(1))
                 forget_leaf(m, q)
@@ -191,17 +204,24 @@ def protect_chunk(m, process, span, first, end, protection):
     row = pmd_value(m, q)
     table = pmd_kind(m, q) == RegionState.PTE_TABLE
     visited = np.int64(0)
+    last = np.int64(-1)
     changed = False
     for entry in range(first, end):
         word = m.rows[row, entry]
         if (word & PROTECTION_MASK) >> PROTECTION_SHIFT == protection:
+            last = np.int64(-1)
             continue
         visited += 1
         word = (word & ~PROTECTION_MASK) | (protection << PROTECTION_SHIFT)
         if word_kind(word) == PteKind.PRESENT:
             word = protected_flags(word, protection)
             charge(m, Event.SET_PTE, 1)
+            if not _goes_on(last, word_value(word)):
+                charge(m, Event.CHANGE_FOLIO, 1)
+            last = word_value(word)
             changed = True
+        else:
+            last = np.int64(-1)
         m.rows[row, entry] = word
     if table and visited > 0:
         if kind == RegionState.PTE_TABLE:

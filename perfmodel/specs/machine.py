@@ -52,7 +52,9 @@ class KernelCosts:
     visit_pte_ns: Quantity = quantity("ns", "read one PTE on a walk")
     report_page_ns: Quantity = quantity("ns", "write one page's record for pagemap")
     set_pte_ns: Quantity = quantity("ns", "write one entry that maps nothing new")
-    zap_pte_ns: Quantity = quantity("ns", "remove one present entry and free its page")
+    zap_pte_ns: Quantity = quantity("ns", "remove one present entry")
+    zap_folio_ns: Quantity = quantity("ns", "take a run of mappings from one folio, free it")
+    free_page_ns: Quantity = quantity("ns", "free a folio that nothing maps: share of a page")
     move_pmd_ns: Quantity = quantity("ns", "move one PMD entry and its page table")
     unmap_batch_ns: Quantity = quantity("ns", "batched unmap: once for each run of PTEs")
     unmap_batched_pte_ns: Quantity = quantity("ns", "batched unmap: replace one PTE of the run")
@@ -72,6 +74,12 @@ class KernelCosts:
     zswap_load_page_ns: Quantity = quantity("ns", "decompress one page from zswap")
     compact_scan_page_ns: Quantity = quantity("ns", "compaction: one frame that a scanner passes")
     migrate_page_ns: Quantity = quantity("ns", "compaction: isolate, unmap, copy and map one page")
+    swap_cache_hit_ns: Quantity = quantity("ns", "fault: lock, check and map one cached folio")
+    lookup_folio_ns: Quantity = quantity("ns", "read the folio behind one present entry")
+    account_page_ns: Quantity = quantity("ns", "smaps: add one page up")
+    change_folio_ns: Quantity = quantity("ns", "mprotect and fork: a run of entries of one folio")
+    collapse_folio_ns: Quantity = quantity("ns", "collapse: lock and isolate one folio")
+    page_table_line_ns: Quantity = quantity("ns", "first walk in a cache line of PTEs")
 
 
 @attrs.frozen

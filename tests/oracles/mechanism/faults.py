@@ -29,6 +29,7 @@ from tests.oracles.mechanism.transfer import read, read_ahead, try_huge_read
 from tests.oracles.mechanism.world import Block, Call, World
 
 MOST_HITS = 63
+ENTRIES_PER_LINE = 8  # page-table entries in a cache line
 MOST_FAULTS = 8  # of one access; more means that the oracle is wrong
 
 
@@ -56,8 +57,20 @@ def touch(world: World, call: Call) -> None:
     process = world.processes[call.process]
     for block in range(world.rules.regions):
         world.warm = range(0)
+        lines: set[int] = set()
+        # A fault leaves what it writes of the page table in the caches.
+        has_faulted = False
         for page in call.touched():
-            access(world, process, block * PAGES + page, call)
+            region_page = block * PAGES + page
+            walks, faults = (world.now.events[name] for name in ("WALK_PTE", "FAULT"))
+            access(world, process, region_page, call)
+            line = (process.shift + region_page) // ENTRIES_PER_LINE
+            walked = world.now.events["WALK_PTE"] > walks
+            faulted = world.now.events["FAULT"] > faults
+            comes = walked and line not in lines and (faulted or not has_faulted)
+            world.event("PAGE_TABLE_LINE", comes)
+            lines.add(line)
+            has_faulted |= faulted
 
 
 def make_table(world: World, memory: Range) -> None:
@@ -231,6 +244,7 @@ def map_huge(
     world.event("MAP_PMD")
     world.hold("pmd", 1)
     if how == "hit":
+        world.event("SWAP_CACHE_HIT")
         world.event("PUT_SLOT", PAGES)
     put(world, slots)
     alone = write and folio.mapcount == 1
@@ -465,6 +479,7 @@ def map_cached(
     had_mappings = folio.mapcount > 0
     map_span(world, process, memory, span, folio)
     if was_cached:
+        world.event("SWAP_CACHE_HIT")
         world.event("PUT_SLOT", len(slots))
     put(world, slots)
     if world.device.more_than_half_used or (write and not had_mappings):

@@ -48,6 +48,7 @@ def pagemap(world: World, call: Call) -> None:
             entry = memory.page_entry(j)
             world.observe("pagemap_present_pages", entry.has_translation)
             world.observe("pagemap_swapped_pages", entry.kind == "S")
+            world.event("LOOKUP_FOLIO", memory.table is not None and entry.kind == "P")
 
 
 def smaps(world: World, call: Call) -> None:
@@ -65,6 +66,8 @@ def smaps(world: World, call: Call) -> None:
             continue
         for entry in memory.entries[start:stop]:
             world.event("LOOKUP_SLOT", entry.kind == "S")
+            world.event("LOOKUP_FOLIO", entry.kind == "P")
+            world.event("ACCOUNT_PAGE", entry.kind in ("S", "P"))
             world.observe("smaps_swap_pages", entry.kind == "S")
             world.observe("smaps_rss_pages", entry.kind == "P")
 

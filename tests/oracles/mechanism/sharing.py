@@ -42,6 +42,7 @@ def follow_protection(world: World, process: Process, memory: Range, pages: list
         entry = memory.pmd
         if len(pages) == PAGES:
             if entry.kind == "P":
+                world.event("CHANGE_FOLIO")
                 entry.writable = may_be_writable(process, memory, 0, entry)
                 set_huge_entry(world, process, memory)
             return entry.kind == "P"
@@ -54,9 +55,16 @@ def follow_protection(world: World, process: Process, memory: Range, pages: list
         if entry.kind == "P":
             entry.writable = may_be_writable(process, memory, j, entry)
             world.event("SET_PTE")
+            world.event("CHANGE_FOLIO", not (j - 1 in pages and follows(memory, j)))
             world.translations.forget(process.number, memory.number)
             changed = True
     return changed
+
+
+def follows(memory: Range, j: int) -> bool:
+    """Whether an entry maps the page behind that of the entry before it, of the same folio."""
+    before, entry = memory.entries[j - 1], memory.entries[j]
+    return j > 0 and entry.folio is before.folio and entry.page == before.page + 1
 
 
 def set_huge_entry(world: World, process: Process, memory: Range) -> None:
@@ -165,6 +173,7 @@ def copy_huge(world: World, child: Process, memory: Range, copy: Range) -> bool:
         world.event("SET_PTE")
         return False
     world.event("SET_PTE", 2)
+    world.event("CHANGE_FOLIO", entry.kind == "P")
     world.hold("pmd", 1)
     if entry.kind == "S":
         duplicate(world, range(entry.slot, entry.slot + PAGES))
@@ -176,11 +185,12 @@ def copy_table(world: World, child: Process, memory: Range, copy: Range) -> bool
     copy.make_table()
     world.event("PAGE_TABLE_ALLOCATION")
     visit_table(world, 0, PAGES)
-    for entry, copied in zip(memory.entries, copy.entries, strict=True):
+    for j, (entry, copied) in enumerate(zip(memory.entries, copy.entries, strict=True)):
         if entry.kind == "N":
             continue
         if entry.kind == "P":
             world.event("SET_PTE", 2)
+            world.event("CHANGE_FOLIO", not follows(memory, j))
             present = True
         elif entry.kind == "S":
             world.event("SET_PTE", 2 if entry.exclusive else 1)
