@@ -15,6 +15,8 @@ usually is: that uncertainty is common to all prices and stands in their covaria
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import attrs
 import numpy as np
 import numpy.typing as npt
@@ -26,11 +28,13 @@ from perfmodel.calibrate.observations import Observation, Observations
 from perfmodel.constants import Event
 from perfmodel.errors import InputError, Problem
 from perfmodel.models.prices import price_name
+from perfmodel.specs.catalog import load_device
 from perfmodel.specs.device import SwapDevice
 from perfmodel.specs.machine import Machine
-from perfmodel.specs.problem import FitProblem, Loss
+from perfmodel.specs.problem import FitProblem, Limits, Loss
 from perfmodel.specs.quantity import Quantity
 
+OVERHEADS = "overheads"
 _LEAST_MODEL_ERROR, _MOST_MODEL_ERROR = 0.01, 0.3
 _MOST_ROUNDS = 100
 _STANDSTILL = 1e-7
@@ -44,8 +48,7 @@ class Fit:
     Parameters
     ----------
     names : tuple of str
-        Full names of the prices.
-    events : tuple of Event
+        Full names of the prices, and of what measuring adds.
     values, spreads : float arrays, shape (parameters,), ns
     correlation : float array, shape (parameters, parameters)
     chi_square, degrees_of_freedom : float
@@ -65,7 +68,6 @@ class Fit:
     """
 
     names: tuple[str, ...]
-    events: tuple[Event, ...]
     values: _Floats = attrs.field(eq=False)
     spreads: _Floats = attrs.field(eq=False)
     correlation: _Floats = attrs.field(eq=False)
@@ -92,7 +94,7 @@ class System:
     The unknowns are distances from the prior in units of its spread.
     """
 
-    events: tuple[Event, ...]
+    names: tuple[str, ...]
     prior: _Floats
     prior_spread: _Floats
     lower: _Floats
@@ -159,32 +161,53 @@ def build_system(
     """The system of a problem: `machine` and `device` are its prior."""
     members = observations.members
     counts = np.array([member.events for member in members])
-    quantities = event_quantities(machine, device)
-    priors: dict[Event, Quantity] = {}
+    devices = devices_of(observations, device)
+    owner = np.array([list(devices).index(member.device) for member in members])
+    prices = np.array(
+        [[quantity.value for quantity in event_quantities(machine, d)] for d in devices.values()]
+    )
+    columns: list[tuple[str, Quantity, Limits, _Floats]] = []
+    fixed = counts.copy()
     for event, name in free_events(problem).items():
-        prior = problem.limits_of(name).prior or quantities[event]
-        if counts[:, event].any() and prior.spread > 0:
-            priors[event] = prior
-    used = list(priors)
-    if not used:
+        limits = problem.limits_of(name)
+        shared = not name.startswith("device.")
+        for index, used in enumerate([device] if shared else devices.values()):
+            mine = np.ones(len(members), dtype=bool) if shared else owner == index
+            prior = limits.prior or event_quantities(machine, used)[event]
+            column = np.where(mine, counts[:, event], 0.0)
+            if column.any() and prior.spread > 0:
+                columns.append((price_name(event, used), prior, limits, column))
+                fixed[mine, event] = 0.0
+    for name, overhead in problem.overheads.items():
+        column = np.array(
+            [member.overhead_share if member.overhead == name else 0.0 for member in members]
+        )
+        if column.any():
+            columns.append((f"{OVERHEADS}.{name}", overhead, Limits(), column))
+    if not columns:
         raise InputError(Problem("has no free price that an observation tells", key="free"))
-    limits = [problem.limits_of(PRICES[event][0]) for event in used]
-    others = [event for event in Event if event not in priors]
+    names, priors, limited, design = zip(*columns, strict=True)
     runs = max(len({run for member in members for run, _ in member.by_run}), 1)
     return System(
-        events=tuple(used),
-        prior=np.array([priors[event].value for event in used]),
-        prior_spread=np.array([priors[event].spread for event in used]),
-        lower=np.array([limit.lower_ns for limit in limits]),
-        upper=np.array([limit.upper_ns for limit in limits]),
-        design=counts[:, used],
-        fixed=counts[:, others] @ np.array([quantities[event].value for event in others]),
+        names=names,
+        prior=np.array([prior.value for prior in priors]),
+        prior_spread=np.array([prior.spread for prior in priors]),
+        lower=np.array([limits.lower_ns for limits in limited]),
+        upper=np.array([limits.upper_ns for limits in limited]),
+        design=np.array(design).T,
+        fixed=np.einsum("oe,oe->o", fixed, prices[owner]),
         measured=np.array([member.value for member in members]),
         standard_error=np.array([member.standard_error for member in members]),
         drift=drift / np.sqrt(runs),
         loss=problem.loss,
         loss_scale=problem.loss_scale,
     )
+
+
+def devices_of(observations: Observations, device: SwapDevice) -> dict[str, SwapDevice]:
+    """The devices behind some observations, by their name there; the problem's own first."""
+    others = dict.fromkeys(member.device for member in observations.members if member.device)
+    return {"": device} | {name: load_device(name) for name in others}
 
 
 def solve(system: System, model_error: float, held: tuple[int, float] | None = None) -> Solution:
@@ -284,13 +307,15 @@ def _model_error(system: System, arms: list[tuple[str, str]], problem: FitProble
     return float(np.exp(found.x))
 
 
-def _run_to_run(observations: Observations, problem: FitProblem) -> tuple[float, bool]:
-    """Relative spread between runs, and whether more than one run told it."""
+def _run_to_run(
+    observations: Observations, problem: FitProblem, drifts: Sequence[float]
+) -> tuple[float, bool]:
+    """Relative spread between runs that drift so, and whether more than one run told it."""
     seen = {run for member in observations.members for run, _ in member.by_run}
     guess, weight = problem.drift.value, problem.drift_weight
     if len(seen) < 2:
         return guess, False
-    shown = sum(observations.drifts[run] ** 2 for run in seen)
+    shown = sum(drifts[run] ** 2 for run in seen)
     return float(np.sqrt((weight * guess**2 + shown) / (weight + len(seen) - 1))), True
 
 
@@ -309,8 +334,11 @@ def fit_closely(
 ) -> Fitted:
     """As `fit`, with the system and its solution."""
     members = observations.members
-    run_to_run, run_to_run_measured = _run_to_run(observations, problem)
-    system = build_system(observations, problem, machine, device, run_to_run)
+    # What is left of the drift beside a reference is what the prices are unsure of.
+    left_over, run_to_run_measured = _run_to_run(observations, problem, observations.drifts)
+    raw = observations.raw_drifts or observations.drifts
+    run_to_run, _ = _run_to_run(observations, problem, raw)
+    system = build_system(observations, problem, machine, device, left_over)
     model_error = _model_error(system, [member.arm for member in members], problem)
     solution = solve(system, model_error)
     weighted = np.sqrt(solution.weights) * solution.residual
@@ -326,8 +354,7 @@ def fit_closely(
     spreads = np.sqrt(np.diag(covariance))
     correlation = covariance / np.outer(spreads, spreads)
     outcome = Fit(
-        names=tuple(price_name(event, device) for event in system.events),
-        events=system.events,
+        names=system.names,
         values=solution.values,
         spreads=spreads,
         correlation=correlation,

@@ -7,7 +7,15 @@ from typing import Any
 import attrs
 
 from perfmodel.specs.device import SwapDevice
-from perfmodel.specs.quantity import How, Quantity, quantity, text, tuple_of, whole_number
+from perfmodel.specs.quantity import (
+    How,
+    Quantity,
+    number_between,
+    quantity,
+    text,
+    tuple_of,
+    whole_number,
+)
 from perfmodel.specs.translation import Translation
 
 
@@ -97,6 +105,7 @@ class FitArm:
 
     scenario: str = attrs.field(validator=text)
     entry: str = attrs.field(validator=text)
+    device: str = attrs.field(default="", validator=attrs.validators.instance_of(str))
 
 
 @attrs.frozen
@@ -114,6 +123,13 @@ def _square(instance: FitRecord, attribute: attrs.Attribute[Any], value: object)
         raise ValueError(f"must have {size} rows and columns, one for each of the parameters")
 
 
+def _overheads(_: object, __: attrs.Attribute[Any], value: object) -> None:
+    if not isinstance(value, dict) or any(
+        not isinstance(overhead, Quantity) or overhead.unit != "ns" for overhead in value.values()
+    ):
+        raise ValueError("must be a table of quantities in ns")
+
+
 _NOT_RECORDED = "not recorded"
 _NO_MODEL_ERROR = Quantity(0.0, 0.0, "1", "the fit does not say it", How.ASSUMED)
 
@@ -126,7 +142,9 @@ class FitRecord:
     `correlation` has one row for each; the standard deviations stand as `spread` beside the values.
     `lower_ns` and `upper_ns` are the ends of their 90 % profile intervals: held anywhere between, a
     price can be made up for by the others. `model_error` is how far a step's time is from the sum
-    of its prices. `shootdown_evidence` is what the shootdown's numbers were taken from, without any
+    of its prices. `overheads` are what the measuring itself added to a step, by its action, and
+    `reference_ns` is how long the loop `reference` took beside the measurements, which all prices
+    are at the speed of; 0 if it was not used. `shootdown_evidence` is what the shootdown's numbers were taken from, without any
     fit.
     """
 
@@ -154,6 +172,9 @@ class FitRecord:
         maximum=1,
         default=_NO_MODEL_ERROR,
     )
+    overheads: dict[str, Quantity] = attrs.field(factory=dict, validator=_overheads)
+    reference: str = attrs.field(default="", validator=attrs.validators.instance_of(str))
+    reference_ns: float = attrs.field(default=0.0, validator=number_between(0.0, 1e14))
 
 
 @attrs.frozen
