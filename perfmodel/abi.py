@@ -168,6 +168,7 @@ PRICES: dict[Event, tuple[str, str]] = {
     Event.ACCOUNT_PAGE: ("kernel.account_page_ns", "page_table_walk"),
     Event.CHANGE_FOLIO: ("kernel.change_folio_ns", "page_table"),
     Event.COLLAPSE_FOLIO: ("kernel.collapse_folio_ns", "split_and_collapse"),
+    Event.MOVE_PTE: ("kernel.move_pte_ns", "page_table"),
     Event.PAGE_TABLE_LINE: ("kernel.page_table_line_ns", "tlb_misses"),
 }
 

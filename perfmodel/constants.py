@@ -305,6 +305,7 @@ class Event(IntEnum):
     CHANGE_FOLIO = 58
     COLLAPSE_FOLIO = 59
     PAGE_TABLE_LINE = 60
+    MOVE_PTE = 61
 
 
 N_EVENTS = len(Event)

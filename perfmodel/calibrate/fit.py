@@ -235,15 +235,12 @@ def solve(system: System, model_error: float, held: tuple[int, float] | None = N
         moving = np.delete(moving, index)
     wanted = target - rows @ unknowns
     weights = np.ones(len(target))
+    free = rows[:, moving]
     for _ in range(_MOST_ROUNDS):
-        root = np.sqrt(weights)[:, None]
-        found = lsq_linear(
-            np.vstack([root * rows[:, moving], np.eye(len(moving))]),
-            np.concatenate([root[:, 0] * wanted, np.zeros(len(moving))]),
-            bounds=(low[moving], high[moving]),
-            method="bvls",
+        weighted = weights[:, None] * free
+        unknowns[moving] = _least_bounded(
+            free.T @ weighted + np.eye(len(moving)), weighted.T @ wanted, low[moving], high[moving]
         )
-        unknowns[moving] = found.x
         residual = rows @ unknowns - target
         if system.loss is Loss.LINEAR:
             break
@@ -259,6 +256,35 @@ def solve(system: System, model_error: float, held: tuple[int, float] | None = N
         objective=_loss(residual, system) + float(unknowns @ unknowns),
         information=rows.T @ (weights[:, None] * rows) + np.eye(count),
     )
+
+
+def _least_bounded(matrix: _Floats, vector: _Floats, low: _Floats, high: _Floats) -> _Floats:
+    """Where x A x / 2 - b x is least between bounds, for a positive definite A.
+
+    Unknowns that leave their bounds are held there, and let go where that would lower the sum; in
+    the few cases that this goes round in circles, scipy finds it.
+    """
+    found = np.clip(np.zeros(len(vector)), low, high)
+    held = np.zeros(len(vector), dtype=bool)
+    for _ in range(_MOST_ROUNDS):
+        loose = ~held
+        rest = vector[loose] - matrix[np.ix_(loose, held)] @ found[held]
+        found[loose] = np.linalg.solve(matrix[np.ix_(loose, loose)], rest)
+        outside = loose & ((found < low) | (found > high))
+        found = np.clip(found, low, high)
+        if outside.any():
+            held |= outside
+            continue
+        slope = matrix @ found - vector
+        released = held & np.where(found == low, slope < 0, slope > 0)
+        if not released.any():
+            return found
+        held &= ~released
+    root = np.linalg.cholesky(matrix)
+    solved: _Floats = lsq_linear(
+        root.T, np.linalg.solve(root, vector), bounds=(low, high), method="bvls"
+    ).x
+    return solved
 
 
 def _loss(residual: _Floats, system: System) -> float:

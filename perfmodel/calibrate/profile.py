@@ -67,7 +67,7 @@ def build_profile(
     name : str
         Name of the profile.
     problem : FitProblem, optional
-        What is observed and free; the usual ``swap-round-trips`` without it.
+        What is observed and free; the `usual_problem` without it.
     device : SwapDevice, optional
         Prior for the device; the published one that the problem names without it.
     shootdowns : sequence of Path
@@ -79,9 +79,9 @@ def build_profile(
     profile : Machine
     fit : Fit
     """
-    problem = load_problem() if problem is None else problem
-    device = load_device(problem.device) if device is None else device
     runs = [load_measurements(path) for path in files]
+    problem = usual_problem(runs) if problem is None else problem
+    device = load_device(problem.device) if device is None else device
     host = common_host(runs, files)
     base = _with_shootdowns(base_machine(host), host, shootdowns)
     observations = observe(runs, problem, base, device)
@@ -94,6 +94,15 @@ def build_profile(
         shootdown_evidence=_evidence(shootdowns),
     )
     return attrs.evolve(profile, name=name, fit=record), fitted.fit
+
+
+def usual_problem(runs: Sequence[Sequence[Result]]) -> FitProblem:
+    """``calibration`` where anything was measured that it alone asks for, else the round trips."""
+    few, many = load_problem(), load_problem("calibration")
+    asked = {arms.scenario for arms in many.observations}
+    asked -= {arms.scenario for arms in few.observations}
+    measured = {result.scenario for run in runs for result in run}
+    return many if asked & measured else few
 
 
 def base_machine(host: dict[str, Any]) -> Machine:

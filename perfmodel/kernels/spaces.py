@@ -9,7 +9,7 @@ from perfmodel.constants import (
     PteKind,
     RegionState,
 )
-from perfmodel.kernels._jit import inline_kernel, inner_kernel
+from perfmodel.kernels._jit import inner_kernel
 from perfmodel.kernels.clock import charge, hold_cluster, hold_pmd, hold_table
 from perfmodel.kernels.folios import add_mappings
 from perfmodel.kernels.layout import (
@@ -35,6 +35,7 @@ from perfmodel.kernels.tables import (
     drop_table,
     forget_leaf,
     forget_table,
+    goes_on,
     has_row,
     make_row,
     may_be_writable,
@@ -124,12 +125,6 @@ def _copy_row(m, q, copy):
     m.pmds[copy]["value"] = row
 
 
-@inline_kernel
-def _goes_on(last, value):
-    """Whether a present entry maps the page behind that of the entry before it, of one folio."""
-    return last >= 0 and value == last + 1 and value // PAGES_PER_PMD == last // PAGES_PER_PMD
-
-
 @inner_kernel
 def _share_entries(m, q, copy):
     """Each entry of a table is named by two processes from now on, and exclusive to none."""
@@ -154,7 +149,7 @@ def _share_entries(m, q, copy):
         if kind == PteKind.PRESENT:
             add_mappings(m, word_folio(word), np.int64(1))
             charge(m, Event.SET_PTE, 2)
-            if not _goes_on(before, last):
+            if not goes_on(before, last):
                 charge(m, Event.CHANGE_FOLIO, 1)
             present = True
         else:
@@ -216,7 +211,7 @@ def protect_chunk(m, process, span, first, end, protection):
         if word_kind(word) == PteKind.PRESENT:
             word = protected_flags(word, protection)
             charge(m, Event.SET_PTE, 1)
-            if not _goes_on(last, word_value(word)):
+            if not goes_on(last, word_value(word)):
                 charge(m, Event.CHANGE_FOLIO, 1)
             last = word_value(word)
             changed = True

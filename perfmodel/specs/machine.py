@@ -87,6 +87,7 @@ class KernelCosts:
     account_page_ns: Quantity = quantity("ns", "smaps: add one page up")
     change_folio_ns: Quantity = quantity("ns", "mprotect and fork: a run of entries of one folio")
     collapse_folio_ns: Quantity = quantity("ns", "collapse: lock and isolate one folio")
+    move_pte_ns: Quantity = quantity("ns", "UFFDIO_MOVE: locks and checks for one entry")
     page_table_line_ns: Quantity = quantity("ns", "first walk in a cache line of PTEs")
 
 

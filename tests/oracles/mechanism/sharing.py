@@ -6,6 +6,7 @@ A function that acts on one chunk returns whether a present entry changed, which
 from __future__ import annotations
 
 from tests.oracles.mechanism.callers import (
+    follows,
     for_each_chunk,
     split_for_part,
     visit_table,
@@ -59,12 +60,6 @@ def follow_protection(world: World, process: Process, memory: Range, pages: list
             world.translations.forget(process.number, memory.number)
             changed = True
     return changed
-
-
-def follows(memory: Range, j: int) -> bool:
-    """Whether an entry maps the page behind that of the entry before it, of the same folio."""
-    before, entry = memory.entries[j - 1], memory.entries[j]
-    return j > 0 and entry.folio is before.folio and entry.page == before.page + 1
 
 
 def set_huge_entry(world: World, process: Process, memory: Range) -> None:
