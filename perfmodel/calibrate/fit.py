@@ -57,6 +57,8 @@ class Fit:
         Relative spread between runs, all steps together.
     run_to_run_measured : bool
         Whether more than one run told it.
+    run_to_run_beside : float
+        The same of runs that are divided by the reference that ran beside them.
     model_error : float
         Relative spread of a step's time around the sum of its prices.
     residuals : dict
@@ -76,6 +78,7 @@ class Fit:
     run_to_run: float
     run_to_run_measured: bool
     model_error: float
+    run_to_run_beside: float
     residuals: dict[tuple[str, str, str], float]
     weights: dict[tuple[str, str, str], float]
     warnings: tuple[str, ...]
@@ -389,6 +392,7 @@ def fit_closely(
         run_to_run=run_to_run,
         run_to_run_measured=run_to_run_measured,
         model_error=model_error,
+        run_to_run_beside=left_over,
         residuals=_by_key(members, system.predict(solution.values) / system.measured - 1),
         weights=_by_key(members, solution.weights),
         warnings=(),

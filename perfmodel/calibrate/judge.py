@@ -216,9 +216,7 @@ class Validation:
             "the same without fills that the host held up": [
                 run
                 for run in self.arms
-                if run.held_out
-                and run.stands_in
-                and (run.run, *run.key[:3]) not in self._held_up()
+                if run.held_out and run.stands_in and (run.run, *run.key[:3]) not in self._held_up()
             ],
         }
 
@@ -288,10 +286,10 @@ class _Predicted:
     result: Result
     elapsed: np.ndarray[Any, Any]  # of every draw, with what measuring adds
     added_ns: tuple[float, ...]  # to each step
-    drift: np.ndarray[Any, Any]  # of every draw
+    drift_taken_out: np.ndarray[Any, Any]  # of every draw, by what runs beside
 
     def interval(self, index: int | None, *, drifts: bool = True) -> tuple[float, float]:
-        elapsed = self.elapsed if drifts else self.elapsed / self.drift[:, None]
+        elapsed = self.elapsed if drifts else self.elapsed / self.drift_taken_out[:, None]
         drawn = elapsed[1:].sum(axis=1) if index is None else elapsed[1:, index]
         low, high = np.quantile(drawn / PICOSECONDS_PER_NANOSECOND, [_LOW, _HIGH])
         return round(float(low), 3), round(float(high), 3)
@@ -320,8 +318,20 @@ def _predict(scenario: Scenario, machine: Machine, device: SwapDevice, entry: st
     spreads = np.array([quantity.spread for quantity in added])
     own = np.clip(values + spreads * spread, 0.0, None) * drift[:, None]
     return _Predicted(
-        result, elapsed + own * PICOSECONDS_PER_NANOSECOND, tuple(values.tolist()), drift
+        result,
+        elapsed + own * PICOSECONDS_PER_NANOSECOND,
+        tuple(values.tolist()),
+        drift / _left_over(machine, drift),
     )
+
+
+def _left_over(
+    machine: Machine, drift: np.ndarray[Any, Any]
+) -> np.ndarray[Any, Any] | float:
+    """What is left of the drift of every draw where a reference loop ran beside."""
+    if machine.fit is None or machine.fit.run_to_run.value == 0:
+        return 1.0
+    return 1.0 + (drift - 1.0) * machine.fit.run_to_run_beside / machine.fit.run_to_run.value
 
 
 _NOTHING = Quantity(0.0, 0.0, "ns", "nothing is known to be added", How.ASSUMED)
@@ -439,9 +449,7 @@ def _beside_others(runs: Sequence[ValidationRun]) -> tuple[ValidationRun, ...]:
             drifts.setdefault(run.run, []).append(np.log(run.measured_ns / run.predicted_ns))
     shared = {number: float(np.expm1(np.median(logs))) for number, logs in drifts.items()}
     rows = [
-        run
-        if run.beside_reference
-        else attrs.evolve(run, run_drift=shared.get(run.run, 0.0))
+        run if run.beside_reference else attrs.evolve(run, run_drift=shared.get(run.run, 0.0))
         for run in runs
     ]
     same: dict[tuple[str, str, str, str], list[ValidationRun]] = {}

@@ -85,11 +85,7 @@ def leave_one_out(
         observations=(
             *(ObservedArms(scenario, entries) for scenario in measured),
             # What was measured on other devices stays beside it.
-            *(
-                arms
-                for arms in problem.observations
-                if arms.device not in ("", problem.device)
-            ),
+            *(arms for arms in problem.observations if arms.device not in ("", problem.device)),
         ),
     )
     observations = observe(runs, everything, machine, device)
@@ -166,8 +162,7 @@ def _predict(
             entry=member.entry,
             step=member.step,
             predicted_ns=float(
-                member.events @ value
-                + overheads.get(member.overhead, 0.0) * member.overhead_share
+                member.events @ value + overheads.get(member.overhead, 0.0) * member.overhead_share
             ),
             measured_ns=member.value,
             seen_entry=member.entry in fitted_entries,

@@ -247,9 +247,7 @@ def reference_of(runs: Sequence[Sequence[Result]], name: str) -> float:
     return float(np.exp(np.mean(logs))) if logs else 0.0
 
 
-def at_reference(
-    result: Result, step: StepResult, name: str, reference_ns: float
-) -> _Floats:
+def at_reference(result: Result, step: StepResult, name: str, reference_ns: float) -> _Floats:
     """Repetitions of a step as they were at the speed of a reference loop of this time."""
     times = np.array(step.repetitions_ns)
     beside = np.array(result.reference(name) if name and reference_ns else ())

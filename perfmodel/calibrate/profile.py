@@ -251,6 +251,7 @@ def _apply(
             ),
             overheads=overheads,
             reference=problem.reference if observations.reference_ns else "",
+            run_to_run_beside=_rounded(outcome.run_to_run_beside),
             reference_ns=_rounded(observations.reference_ns),
             evidence=_evidence(files),
             warnings=outcome.warnings,

@@ -145,8 +145,9 @@ class FitRecord:
     price can be made up for by the others. `model_error` is how far a step's time is from the sum
     of its prices. `overheads` are what the measuring itself added to a step, by its action, and
     `reference_ns` is how long the loop `reference` took beside the measurements, which all prices
-    are at the speed of; 0 if it was not used. `shootdown_evidence` is what the shootdown's numbers were taken from, without any
-    fit.
+    are at the speed of; 0 if it was not used. Runs that are divided by it still differ by
+    `run_to_run_beside`. `shootdown_evidence` is what the shootdown's numbers
+    were taken from, without any fit.
     """
 
     date: str = attrs.field(validator=text)
@@ -175,6 +176,7 @@ class FitRecord:
     )
     overheads: dict[str, Quantity] = attrs.field(factory=dict, validator=_overheads)
     reference: str = attrs.field(default="", validator=attrs.validators.instance_of(str))
+    run_to_run_beside: float = attrs.field(default=0.0, validator=number_between(0.0, 1.0))
     reference_ns: float = attrs.field(default=0.0, validator=number_between(0.0, 1e14))
 
 
