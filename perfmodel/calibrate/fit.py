@@ -84,6 +84,16 @@ class Fit:
     warnings: tuple[str, ...]
 
     @property
+    def events(self) -> tuple[Event, ...]:
+        """The event of each price, in their order; what measuring adds has none."""
+        known = {name: event for event, (name, _) in PRICES.items()}
+        short = (
+            f"device.{name.rpartition('.')[2]}" if name.startswith("devices.") else name
+            for name in self.names
+        )
+        return tuple(known[name] for name in short if name in known)
+
+    @property
     def covariance(self) -> _Floats:
         """Covariance of the prices, in square nanoseconds."""
         product: _Floats = self.correlation * np.outer(self.spreads, self.spreads)

@@ -325,9 +325,7 @@ def _predict(scenario: Scenario, machine: Machine, device: SwapDevice, entry: st
     )
 
 
-def _left_over(
-    machine: Machine, drift: np.ndarray[Any, Any]
-) -> np.ndarray[Any, Any] | float:
+def _left_over(machine: Machine, drift: np.ndarray[Any, Any]) -> np.ndarray[Any, Any] | float:
     """What is left of the drift of every draw where a reference loop ran beside."""
     if machine.fit is None or machine.fit.run_to_run.value == 0:
         return 1.0
