@@ -187,7 +187,7 @@ def _apply(
         # The arms of a fit have one content; see `catalog.load_device` for the others.
         **{f"devices.{used.name}": attrs.evolve(used, codec={}) for used in devices.values()},
     }
-    changed: dict[str, dict[str, Any]] = {owner: {} for owner in owners} | {OVERHEADS: {}}
+    changed: dict[str, dict[str, Any]] = {owner: {} for owner in (*owners, OVERHEADS)}
     for name, value, spread in zip(outcome.names, outcome.values, outcome.spreads, strict=True):
         owner, _, field = name.rpartition(".")
         changed[owner][field] = Quantity(
