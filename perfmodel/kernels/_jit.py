@@ -8,7 +8,11 @@ user alone: numba's cache index is executable data.
 import ctypes
 import hashlib
 import os
+import re
+import shutil
 import stat
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import llvmlite.ir
@@ -40,7 +44,28 @@ def _cache_folder() -> Path | None:
     shared = bool(status.st_mode & (stat.S_IWGRP | stat.S_IWOTH))
     if status.st_uid != os.getuid() or shared or not os.access(folder, os.W_OK):
         return None
+    _sweep(folder)
     return folder
+
+
+_DAY = 24 * 60 * 60
+_KEPT_DAYS = 7
+
+
+def _sweep(folder: Path) -> None:
+    """Remove code of other versions that nobody has used for days; this one is used now."""
+    with suppress(OSError):
+        os.utime(folder)
+        oldest = time.time() - _KEPT_DAYS * _DAY
+        for other in folder.parent.iterdir():
+            status = other.lstat()
+            if (
+                re.fullmatch(r"[0-9a-f]{16}", other.name)
+                and stat.S_ISDIR(status.st_mode)
+                and status.st_uid == os.getuid()
+                and status.st_mtime < oldest
+            ):
+                shutil.rmtree(other, ignore_errors=True)
 
 
 CACHE_FOLDER = _cache_folder()

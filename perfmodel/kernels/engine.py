@@ -3,7 +3,6 @@
 import numpy as np
 
 from perfmodel.constants import (
-    ENTRIES_PER_CACHE_LINE,
     PAGE_BYTES,
     PAGES_PER_PMD,
     PMD_BYTES,
@@ -18,6 +17,13 @@ from perfmodel.constants import (
     RegionState,
 )
 from perfmodel.kernels._jit import inline_kernel, kernel, refer
+from perfmodel.kernels.access import (
+    begin_access,
+    end_access,
+    go_through,
+    needs_fault,
+    next_access,
+)
 from perfmodel.kernels.advice import pageout_chunk, willneed_chunk
 from perfmodel.kernels.background import (
     memory_failure,
@@ -28,23 +34,25 @@ from perfmodel.kernels.background import (
 )
 from perfmodel.kernels.clock import charge, fall_back, record_own, work_on
 from perfmodel.kernels.collapse import collapse_range
-from perfmodel.kernels.faults import handle_fault, needs_fault
+from perfmodel.kernels.faults import handle_fault
 from perfmodel.kernels.khugepaged import sleep
 from perfmodel.kernels.layout import (
     ALIVE,
     ARMED,
     COUNTERS,
     DIRTY,
-    HAS_FAULTED,
     READAHEAD_HITS,
     TRACKED,
-    TRANSLATED_LEAF,
-    TRANSLATED_PAGES,
     UNMAPPED_PAGE,
     Cell,
 )
 from perfmodel.kernels.looks import mincore_chunk, pagemap_chunk, smaps_chunk
-from perfmodel.kernels.lru import flush_statistics, is_limited, make_young, prepare_lists
+from perfmodel.kernels.lru import (
+    flush_statistics,
+    is_limited,
+    note_last_fault,
+    prepare_lists,
+)
 from perfmodel.kernels.moves import move, remap
 from perfmodel.kernels.requests import end_requests
 from perfmodel.kernels.slots import (
@@ -60,7 +68,6 @@ from perfmodel.kernels.spaces import (
     write_protect_chunk,
 )
 from perfmodel.kernels.tables import (
-    entry_size,
     is_alive,
     pmd_flags,
     pmd_kind,
@@ -71,8 +78,7 @@ from perfmodel.kernels.tables import (
     shift_of,
     word_kind,
 )
-from perfmodel.kernels.tlb import flush, translate
-from perfmodel.kernels.translation_layout import Kind
+from perfmodel.kernels.tlb import flush
 from perfmodel.kernels.turns import end_cpus, next_cpu, start_cpus
 from perfmodel.kernels.zap import drop_empty_table, end_call, free_chunk, unmap_pages, zap_chunk
 
@@ -121,23 +127,31 @@ def _fault(m, process, q, entry, write):
     begin = m.state[Cell.NOW]
     before = m.counts[COUNTERS + Counter.PGMAJFAULT]
     handle_fault(m, process, q, entry, write)
+    note_last_fault(m)
     major = m.counts[COUNTERS + Counter.PGMAJFAULT] - before
     record_own(m, Happening.FAULT.value, major, begin, m.state[Cell.NOW], entry)
 
 
 @inline_kernel
 def access(m, process, number, write, racing):
-    """One access to a page: the walk, the fault, the translation, the data."""
+    """One access to a page: the walk, the fault, the translation, the data.
+
+    Returns whether a walk went to a PTE, and whether there was a fault.
+    """
+    walked = False
+    faulted = False
     q = pmd_number(m, process, number // PAGES_PER_PMD)
     entry = number % PAGES_PER_PMD
     work_on(m, q)
     while needs_fault(m, q, entry, write):
         if runs_short(m):
-            return
+            return walked, faulted
+        faulted = True
         # The walk that found nothing to use; it leaves nothing in the TLB.
         kind = pmd_kind(m, q)
         if kind == RegionState.PTE_TABLE:
             charge(m, Event.WALK_PTE, 1)
+            walked = True
         else:
             charge(m, Event.WALK_PMD, 1)
         if racing == 1 and kind == RegionState.PMD_SWAP:
@@ -146,51 +160,9 @@ def access(m, process, number, write, racing):
             _race(m, process, number // PAGES_PER_PMD)
         else:
             _fault(m, process, q, entry, write)
-    translated = np.int64(m.pmds[q]["translated"])
-    if pmd_kind(m, q) == RegionState.PTE_TABLE:
-        m.pmds[q]["translated"] = translated | TRANSLATED_PAGES
-        walked = translate(m, process, number, entry_size(m, q, entry), write)
-    else:
-        m.pmds[q]["translated"] = translated | TRANSLATED_LEAF
-        walked = translate(m, process, number, np.int64(Kind.HUGE_2M.value), write)
-    if walked and is_limited(m):
-        make_young(m, q, entry)
-    if m.state[Cell.WARM_FROM] <= number < m.state[Cell.WARM_UNTIL]:
-        charge(m, Event.ACCESS_CACHED, 1)
-    else:
-        charge(m, Event.ACCESS_MEMORY, 1)
-
-
-@inline_kernel
-def _page_of_touch(m, step, count):
-    """Page number, from the process's first one, of the next access of this CPU's touch.
-
-    It touches evenly spread pages of the part of every 2 MiB, in order.
-    """
-    turn = m.state[Cell.TURN] % HAS_FAULTED
-    page = turn * step["page_count"] // count
-    number = m.state[Cell.SPAN] * PAGES_PER_PMD + step["first_page"] + page
-    if turn == 0:
-        m.state[Cell.WARM_UNTIL] = 0
-    m.state[Cell.TURN] += 1
-    if turn + 1 == count:
-        m.state[Cell.SPAN] += 1
-        m.state[Cell.TURN] = 0
-    return number
-
-
-@inline_kernel
-def _begins_line(m, process, step, count, turn, number):
-    """Whether a touch is the first in its range to use this cache line of page-table entries.
-
-    The line comes from far away once, unless a fault in the range has just written it; what is
-    walked next to it is at hand.
-    """
-    if turn == 0:
-        return True
-    before = (turn - 1) * step["page_count"] // count - turn * step["page_count"] // count
-    place = number + shift_of(m, process)
-    return (place + before) // ENTRIES_PER_CACHE_LINE != place // ENTRIES_PER_CACHE_LINE
+    if go_through(m, process, q, number, write):
+        walked = True
+    return walked, faulted
 
 
 @inline_kernel
@@ -200,8 +172,6 @@ def _run_cpus(m, step):
     Returns the CPU that needs to know its next accesses, -1 when all are done.
     """
     process = step["process"]
-    turn = np.int64(0)
-    count = min(step["pages_per_2mib"], step["page_count"])
     if m.state[Cell.STARTED] == 0:
         start_cpus(m, step)
     while not m.state[Cell.EXHAUSTED]:
@@ -210,28 +180,13 @@ def _run_cpus(m, step):
             end_cpus(m)
             break
         cpu = m.state[Cell.CPU]
-        begin = m.state[Cell.SPAN] * PAGES_PER_PMD
         while m.state[Cell.NOW] <= limit and m.state[Cell.POSITION] < m.state[Cell.READY]:
-            if step["action"] == Action.ACCESS:
-                number = begin + m.trace[cpu, m.state[Cell.POSITION] % m.trace.shape[1]]
-            else:
-                turn = m.state[Cell.TURN]
-                number = _page_of_touch(m, step, count)
-            walks = m.counts[Event.WALK_PTE]
-            faults = m.counts[Event.FAULT]
-            access(m, process, number + shift_of(m, process), step["write"], step["racing"])
-            if step["action"] == Action.TOUCH:
-                faulted = m.counts[Event.FAULT] > faults
-                walked = m.counts[Event.WALK_PTE] > walks
-                if walked and (faulted or turn < HAS_FAULTED):
-                    turn %= HAS_FAULTED
-                    if _begins_line(m, process, step, count, turn, number):
-                        charge(m, Event.PAGE_TABLE_LINE, 1)
-                if faulted and 0 < m.state[Cell.TURN] < HAS_FAULTED:
-                    m.state[Cell.TURN] += HAS_FAULTED
+            begin_access(m)
+            word = next_access(m, cpu, np.int64(0))
+            walked, faulted = access(m, process, word >> 1, word & 1, step["racing"])
             if m.state[Cell.EXHAUSTED]:
                 return np.int64(-1)
-            m.state[Cell.POSITION] += 1
+            end_access(m, word >> 1, walked, faulted)
         if m.state[Cell.POSITION] == m.state[Cell.READY] < m.state[Cell.TOTAL]:
             return cpu
     return np.int64(-1)

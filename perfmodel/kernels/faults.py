@@ -35,7 +35,6 @@ from perfmodel.kernels.large_folios import OWN, find_large, keep_warm, new_thp, 
 from perfmodel.kernels.layout import (
     CARRIED,
     COUNTERS,
-    DIRTY,
     EXCLUSIVE,
     PROTECTION_MASK,
     PROTECTION_SHIFT,
@@ -49,7 +48,7 @@ from perfmodel.kernels.layout import (
     WRITABLE_PAGE,
     Cell,
 )
-from perfmodel.kernels.lru import admit, is_limited, make_leaf_young, shadow_of
+from perfmodel.kernels.lru import admit, is_limited, make_leaf_young, shadow_of, take_in_hand
 from perfmodel.kernels.pressure import charge_memory
 from perfmodel.kernels.readahead import note_cache_hit, swap_in_with_readahead
 from perfmodel.kernels.requests import end_requests, wait_for_read
@@ -96,6 +95,7 @@ def map_huge(m, q, was_cached, may_write, write):
     if may_write == 1:
         flags |= _writable_by(m, q, np.int64(0), flags)
     set_pmd(m, q, np.int64(RegionState.PMD_MAPPED.value), flags, folio)
+    take_in_hand(m, folio)
     make_leaf_young(m, q)
     others = add_mappings(m, folio, np.int64(1)) - 1
     charge(m, Event.MAP_PMD, 1)
@@ -191,6 +191,7 @@ def map_ptes(m, q, first, size, folio, part, flags, may_write):
         m.rows[row, first + offset] = keep_protection(
             word, PteKind.PRESENT | entry_flags | young | ((value + offset) << VALUE_SHIFT)
         )
+    take_in_hand(m, folio)
     charge(m, Event.MAP_PTE, size)
     hold_table(m, q, size)
     return add_mappings(m, folio, size) - size
@@ -420,27 +421,3 @@ def handle_fault(m, process, q, entry, write):
     if by_entry:
         pte_fault(m, process, q, entry, write)
     end_requests(m)
-
-
-@inline_kernel
-def needs_fault(m, q, entry, write):
-    """Whether an access cannot go through the present entry; a write that can makes it dirty."""
-    kind = pmd_kind(m, q)
-    if kind == RegionState.PTE_TABLE:
-        row = pmd_value(m, q)
-        word = m.rows[row, entry]
-        if write == 0:
-            return word_kind(word) < PteKind.PRESENT
-        if word_kind(word) != PteKind.PRESENT or word & WRITABLE == 0:
-            return True
-        m.rows[row, entry] = word | DIRTY
-        return False
-    if kind == RegionState.PMD_MAPPED:
-        if write == 0:
-            return False
-        flags = pmd_flags(m, q)
-        if flags & WRITABLE == 0:
-            return True
-        m.pmds[q]["flags"] = flags | DIRTY
-        return False
-    return write == 1 or kind != RegionState.PMD_ZERO

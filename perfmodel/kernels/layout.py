@@ -68,6 +68,7 @@ LINK = np.dtype(
         ("place", np.int16),
         ("flags", np.int16),
         ("locked", np.int32),  # by which fault or call, 0 by none
+        ("in_hand", np.int64),  # where there are several CPUs: fault x MOST_CPUS + CPU, 0 by none
     ],
     align=True,
 )
@@ -239,7 +240,17 @@ COLLECTED = LRU_PAGES + N_PLACES
 # Folios of a request that is being collected.
 PENDING = COLLECTED + 2 * PAGES_PER_PMD
 MOST_PENDING = 128
-STATE_CELLS = PENDING + MOST_PENDING
+# What each CPU's last fault was, as LINK's `in_hand` says it; where there are several.
+LAST_FAULTS = PENDING + MOST_PENDING
+# What all CPUs of a touch or access step do.
+TASK = LAST_FAULTS + MOST_CPUS
+TASK_PROCESS = TASK
+TASK_TRACED = TASK + 1  # whether `Memory.trace` says which pages
+TASK_WRITE = TASK + 2
+TASK_FIRST_PAGE = TASK + 3
+TASK_PAGE_COUNT = TASK + 4
+TASK_TOUCHES = TASK + 5  # of every 2 MiB
+STATE_CELLS = TASK + 6
 
 # What the pools must hold before anything is done to one 2 MiB: a row for its table in each process
 # and for every cluster that its 512 pages may have slots in; folios for what splits leave, and for
@@ -308,7 +319,8 @@ class Memory(NamedTuple):
     counts : int64, shape (N_COUNTS,), of one step: events, counters, fallbacks, observed, holds,
         and picoseconds waited
     locks : int64, shape (LOCK_SETS, LOCK_COLUMNS)
-    trace : int64, shape (CPUs, accesses), pages of an access step, in each CPU's share
+    trace : int64, shape (CPUs, accesses), accesses of an access step: 2 x page of the CPU's share
+        + (1 for a write)
     tlb_arrays, tlb_paths : int64, tables of `translation_layout`
     tlb : int64, shape (CPUs, entries), entries of the TLBs, rows aligned to 64 bytes
     timeline : int64, shape (1 + rows, TIMELINE_COLUMNS), what happened when; no rows, no timeline

@@ -20,12 +20,14 @@ from perfmodel.kernels.layout import (
     CLUSTER_DETAILED,
     COUNTERS,
     INACTIVE,
+    LAST_FAULTS,
     LINK_ACTIVE,
     LINK_WORKINGSET,
     LRU_FOLIOS,
     LRU_HEADS,
     LRU_PAGES,
     LRU_TAILS,
+    MOST_CPUS,
     N_PLACES,
     NOWHERE,
     YOUNG,
@@ -157,6 +159,38 @@ def add_folio(m, folio):
         drain_batch(m, m.state[Cell.CPU])
 
 
+@inline_kernel
+def take_in_hand(m, folio):
+    """Nobody else's reclaim gets a folio that a fault brings or maps before the fault is over.
+
+    The kernel keeps it locked, or adds it to the lists when it is mapped.
+    """
+    if m.state[Cell.CPUS] > 1:
+        m.links[folio]["in_hand"] = m.state[Cell.CALL] * MOST_CPUS + m.state[Cell.CPU]
+
+
+@inline_kernel
+def note_last_fault(m):
+    """A fault has been done, all of it at once; it is over when this CPU's clock says so."""
+    if m.state[Cell.CPUS] > 1:
+        cpu = m.state[Cell.CPU]
+        m.state[LAST_FAULTS + cpu] = m.state[Cell.CALL] * MOST_CPUS + cpu
+
+
+@inline_kernel
+def is_in_hand(m, folio):
+    """Whether a fault of another CPU that is not over yet has brought or mapped a folio."""
+    if m.state[Cell.CPUS] == 1:
+        return False
+    fault = m.links[folio]["in_hand"]
+    cpu = fault % MOST_CPUS
+    return (
+        cpu != m.state[Cell.CPU]
+        and fault == m.state[LAST_FAULTS + cpu]
+        and m.state[cpu_cell(cpu)] > m.state[Cell.NOW]
+    )
+
+
 @inner_kernel
 def bury(m, folio):
     """A folio dies: it leaves its list, and its pages are not charged any more."""
@@ -174,6 +208,7 @@ def replace(m, folio, piece, is_first):
     m.links[piece]["flags"] = link_flags(m, folio)
     m.links[piece]["place"] = NOWHERE
     m.links[piece]["locked"] = m.links[folio]["locked"]
+    m.links[piece]["in_hand"] = m.links[folio]["in_hand"]
     m.state[Cell.USAGE] += 1
     place = np.int64(m.links[folio]["place"])
     if place == NOWHERE:
@@ -243,6 +278,8 @@ def admit(m, folio, shadow):
     m.links[folio]["flags"] = 0
     m.links[folio]["place"] = NOWHERE
     m.links[folio]["locked"] = 0
+    m.links[folio]["in_hand"] = 0
+    take_in_hand(m, folio)
     if shadow > 0:
         pages = 1 << np.int64(m.folios[folio]["order"])
         m.counts[COUNTERS + Counter.WORKINGSET_REFAULT_ANON] += pages

@@ -10,6 +10,7 @@ from perfmodel.constants import (
     RegionState,
 )
 from perfmodel.kernels._jit import inline_kernel, inner_kernel
+from perfmodel.kernels.access import others_go_on
 from perfmodel.kernels.clock import charge, hold_lock, interrupt_others
 from perfmodel.kernels.folios import folio_order, folio_page, has_flag, is_cached
 from perfmodel.kernels.layout import (
@@ -33,6 +34,7 @@ from perfmodel.kernels.lru import (
     CHARGE_BATCH,
     drain_batch,
     flush_in_time,
+    is_in_hand,
     is_limited,
     link_flags,
     note_cost,
@@ -221,7 +223,9 @@ def _shrink_inactive(m, most):
     m.state[Cell.RECLAIMING] = 1
     for index in range(taken):
         folio = m.state[COLLECTED + index]
-        if np.int64(m.links[folio]["locked"]) == m.state[Cell.CALL]:
+        if m.state[Cell.CPUS] > 1:
+            others_go_on(m)
+        if np.int64(m.links[folio]["locked"]) == m.state[Cell.CALL] or is_in_hand(m, folio):
             push(m, folio, np.int64(KEPT))
             continue
         users = _look(m, folio)
@@ -259,7 +263,11 @@ def _shrink_active(m, most):
     taken, pages = _isolate(m, np.int64(ACTIVE), most)
     for index in range(taken):
         folio = m.state[COLLECTED + index]
-        _look(m, folio)
+        if m.state[Cell.CPUS] > 1:
+            others_go_on(m)
+        if not is_in_hand(m, folio):
+            # Else it is mapped, and thereby young, later.
+            _look(m, folio)
         m.links[folio]["flags"] = (link_flags(m, folio) & ~LINK_ACTIVE) | LINK_WORKINGSET
         push(m, folio, np.int64(KEPT))
     _return_kept(m)

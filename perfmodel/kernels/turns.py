@@ -5,7 +5,16 @@ import numpy as np
 from perfmodel.constants import PMD_ORDER, Action
 from perfmodel.kernels._jit import inline_kernel, inner_kernel
 from perfmodel.kernels.clock import switch_to
-from perfmodel.kernels.layout import Cell, cpu_cell
+from perfmodel.kernels.layout import (
+    TASK_FIRST_PAGE,
+    TASK_PAGE_COUNT,
+    TASK_PROCESS,
+    TASK_TOUCHES,
+    TASK_TRACED,
+    TASK_WRITE,
+    Cell,
+    cpu_cell,
+)
 
 _NEVER = (1 << 63) - 1
 
@@ -56,6 +65,12 @@ def start_cpus(m, step):
     count = min(step["pages_per_2mib"], step["page_count"])
     m.state[Cell.STARTED] = 1
     m.state[Cell.CPUS] = cpus
+    m.state[TASK_PROCESS] = step["process"]
+    m.state[TASK_TRACED] = 1 if step["action"] == Action.ACCESS else 0
+    m.state[TASK_WRITE] = step["write"]
+    m.state[TASK_FIRST_PAGE] = step["first_page"]
+    m.state[TASK_PAGE_COUNT] = step["page_count"]
+    m.state[TASK_TOUCHES] = count
     for cpu in range(cpus):
         base = cpu_cell(cpu) - Cell.NOW
         if cpu == 0:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -31,9 +30,9 @@ from perfmodel.specs.device import DeviceKind
 from perfmodel.specs.machine import Machine
 from perfmodel.specs.policy import Policy
 from perfmodel.specs.scenario import Scenario
-from perfmodel.specs.step import Step, StepAction, Workload
+from perfmodel.specs.step import Step, StepAction
 from perfmodel.specs.translation import Translation
-from perfmodel.traces.accesses import BLOCK, Accesses
+from perfmodel.traces.accesses import BLOCK
 from perfmodel.traces.generator import AccessTrace, accesses_of, trace_of
 
 _POOL_BYTES = 1 << 30
@@ -124,7 +123,7 @@ def fresh_memory(
 @lru_cache(maxsize=64)
 def _block(trace: AccessTrace, first: int, count: int) -> npt.NDArray[np.int64]:
     """Accesses of a trace; the last 4 million are kept, as many runs go over the same ones."""
-    return trace.block(first, count)
+    return trace.words(first, count)
 
 
 def fresh_timeline(rows: int, only_range: int = -1) -> npt.NDArray[np.int64]:
@@ -151,14 +150,9 @@ def run_one_step(memory: layout.Memory, step: Step) -> None:
         own = attrs.evolve(step, seed=step.seed + cpu)
         traces.append(trace_of(own, share * PAGES_PER_PMD))
     record["accesses"] = accesses_of(step, regions * PAGES_PER_PMD)
-    record["write"] |= step.workload is Workload.GUPS
     blocks = np.zeros((cpus, BLOCK), dtype=np.int64)
-    runs = _runs_of_a_kind(traces[0], blocks[0])
     memory = memory._replace(trace=blocks)
     while (cpu := int(run_step(memory, record))) >= 0:
-        if step.workload.both_reads_and_writes:
-            record["write"], memory.state[Cell.READY] = next(runs)
-            continue
         # It runs now, so its cells stand in place.
         first, total = (int(memory.state[cell]) for cell in (Cell.POSITION, Cell.TOTAL))
         count = min(BLOCK, total - first)
@@ -166,22 +160,8 @@ def run_one_step(memory: layout.Memory, step: Step) -> None:
         if isinstance(trace, AccessTrace):
             blocks[cpu, :count] = _block(trace, first, count)
         else:
-            trace.fill(first, blocks[cpu, :count])
+            trace.fill_words(first, blocks[cpu, :count])
         memory.state[Cell.READY] = first + count
-
-
-def _runs_of_a_kind(trace: Accesses, row: npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:
-    """Write a trace's pages into a row, a block after the other; the engine knows one kind a call.
-
-    Yields for each run of reads or of writes whether it writes, and how many accesses end with it.
-    """
-    for first in range(0, trace.accesses, BLOCK):
-        words = row[: min(BLOCK, trace.accesses - first)]
-        trace.fill_words(first, words)
-        writes = words & 1
-        words >>= 1
-        for end in (*np.flatnonzero(np.diff(writes)).tolist(), words.size - 1):
-            yield int(writes[end]), first + end + 1
 
 
 def out_of_memory(why: int) -> OutOfMemoryError:

@@ -1,6 +1,7 @@
 """Kernels on small arrays, and the same results however numba runs them."""
 
 import os
+import time
 
 import numpy as np
 import pytest
@@ -212,6 +213,27 @@ def test_compiled_code_is_not_kept_where_no_folder_can_be_made(tmp_path, monkeyp
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     assert _jit._cache_folder() is None
+
+
+def test_compiled_code_of_other_versions_goes_when_nobody_uses_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    folder = _jit._cache_folder()
+    kept, old = folder.parent / ("a" * 16), folder.parent / ("b" * 16)
+    foreign, linked = folder.parent / "something", folder.parent / ("c" * 16)
+    for one in (kept, old, foreign):
+        one.mkdir()
+        (one / "code.nbc").write_bytes(b"code")
+    linked.symlink_to(foreign)
+    long_ago = time.time() - 8 * 24 * 60 * 60
+    for one in (folder, old, foreign):
+        os.utime(one, (long_ago, long_ago))
+    os.utime(linked, (long_ago, long_ago), follow_symlinks=False)
+    assert _jit._cache_folder() == folder
+    assert folder.stat().st_mtime > long_ago + 1
+    assert {one.name for one in folder.parent.iterdir()} == {
+        folder.name, kept.name, foreign.name, linked.name
+    }  # fmt: skip
+    assert (foreign / "code.nbc").exists()
 
 
 def test_compiled_code_is_keyed_by_every_kernel_source():
