@@ -29,7 +29,6 @@ from tests.oracles.mechanism.transfer import read, read_ahead, try_huge_read
 from tests.oracles.mechanism.world import Block, Call, World
 
 MOST_HITS = 63
-ENTRIES_PER_LINE = 8  # page-table entries in a cache line
 MOST_FAULTS = 8  # of one access; more means that the oracle is wrong
 
 
@@ -51,26 +50,6 @@ def fill(world: World) -> None:
             pte_fault(world, process, memory, j, write=True)
         for entry in memory.table or ():
             entry.dirty = entry.kind == "P"
-
-
-def touch(world: World, call: Call) -> None:
-    process = world.processes[call.process]
-    for block in range(world.rules.regions):
-        world.warm = range(0)
-        lines: set[int] = set()
-        # A fault leaves what it writes of the page table in the caches.
-        has_faulted = False
-        for page in call.touched():
-            region_page = block * PAGES + page
-            walks, faults = (world.now.events[name] for name in ("WALK_PTE", "FAULT"))
-            access(world, process, region_page, call)
-            line = (process.shift + region_page) // ENTRIES_PER_LINE
-            walked = world.now.events["WALK_PTE"] > walks
-            faulted = world.now.events["FAULT"] > faults
-            comes = walked and line not in lines and (faulted or not has_faulted)
-            world.event("PAGE_TABLE_LINE", comes)
-            lines.add(line)
-            has_faulted |= faulted
 
 
 def make_table(world: World, memory: Range) -> None:
