@@ -1,4 +1,4 @@
-"""A touch of every 2 MiB: its accesses, and the cache lines of page-table entries that they need."""
+"""A touch of every 2 MiB: its accesses, and the cache lines of page-table entries for them."""
 
 from __future__ import annotations
 
