@@ -93,7 +93,9 @@ def main() -> None:
     measured = ROOT / "calibration" / "measured" / arguments.profile
     profile = refit(path, measured, arguments.evidence, arguments.shootdown)
     update_table([update_preset(name, measured, profile) for name in PRESETS])
-    files = sorted(measured.glob("*-validation-*.json"))
+    files = sorted(
+        [*measured.glob("*-validation-[0-9].json"), *measured.glob("*[0-9]-held-out-[0-9].json")]
+    )
     validation = judge(load_machine(path), [load_measurements(file) for file in files])
     gates = ROOT / "calibration" / "gates" / f"{arguments.profile}.toml"
     write_gates(make_gates(validation, files), gates)

@@ -174,6 +174,15 @@ PRICES: dict[Event, tuple[str, str]] = {
     Event.COMPACT_SCAN_PAGE: ("kernel.compact_scan_page_ns", "allocation"),
     Event.MIGRATE_PAGE: ("kernel.migrate_page_ns", "allocation"),
     Event.DUPLICATE_CALL: ("kernel.duplicate_call_ns", "swap_slots"),
+    Event.SWAP_CACHE_HIT: ("kernel.swap_cache_hit_ns", "swap_cache"),
+    Event.ZAP_FOLIO: ("kernel.zap_folio_ns", "page_table"),
+    Event.FREE_PAGE: ("kernel.free_page_ns", "allocation"),
+    Event.LOOKUP_FOLIO: ("kernel.lookup_folio_ns", "page_table_walk"),
+    Event.ACCOUNT_PAGE: ("kernel.account_page_ns", "page_table_walk"),
+    Event.CHANGE_FOLIO: ("kernel.change_folio_ns", "page_table"),
+    Event.COLLAPSE_FOLIO: ("kernel.collapse_folio_ns", "split_and_collapse"),
+    Event.MOVE_PTE: ("kernel.move_pte_ns", "page_table"),
+    Event.PAGE_TABLE_LINE: ("kernel.page_table_line_ns", "tlb_misses"),
 }
 
 BREAKDOWN_PARTS = (

@@ -14,6 +14,7 @@ PMD_BYTES = PAGE_BYTES * PAGES_PER_PMD
 PMD_ORDER = 9
 PTE_TABLE_BYTES = 4096
 CACHE_LINES_PER_PAGE = 64
+ENTRIES_PER_CACHE_LINE = 8  # of a page table
 PICOSECONDS_PER_NANOSECOND = 1000
 PICOSECONDS_PER_MILLISECOND = 10**9
 USER_ADDRESS_SPACE_BYTES = 1 << 47  # x86-64 with 4-level page tables
@@ -296,6 +297,16 @@ class Event(IntEnum):
     # In a machine's memory of finite size.
     COMPACT_SCAN_PAGE = 51
     MIGRATE_PAGE = 52
+    # What tells folios from pages: one is looked up, changed or freed as a whole.
+    SWAP_CACHE_HIT = 53
+    ZAP_FOLIO = 54
+    FREE_PAGE = 55
+    LOOKUP_FOLIO = 56
+    ACCOUNT_PAGE = 57
+    CHANGE_FOLIO = 58
+    COLLAPSE_FOLIO = 59
+    PAGE_TABLE_LINE = 60
+    MOVE_PTE = 61
 
 
 N_EVENTS = len(Event)

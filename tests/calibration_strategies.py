@@ -68,6 +68,14 @@ def problems(draw: st.DrawFn) -> FitProblem:
         drift_weight=draw(st.integers(1, 1000)),
         limits=draw(st.dictionaries(st.sampled_from(free), limits(), max_size=2)),
         follows=draw(st.dictionaries(st.sampled_from(others), st.sampled_from(free), max_size=1)),
+        overheads=draw(
+            st.dictionaries(
+                st.sampled_from(["other", "fork", "smaps"]),
+                quantities("ns", maximum=1e9).filter(lambda found: found.spread > 0),
+                max_size=2,
+            )
+        ),
+        reference=draw(st.sampled_from(["", "kernel"])),
     )
 
 

@@ -8,8 +8,9 @@ import attrs
 import numpy as np
 from scipy.stats import norm
 
+from perfmodel.calibrate.fit import OVERHEADS
 from perfmodel.errors import InputError, Problem
-from perfmodel.specs.catalog import load_device, load_machine, names
+from perfmodel.specs.catalog import load_device, load_machine, load_problem, names
 from perfmodel.specs.device import SwapDevice
 from perfmodel.specs.machine import Machine
 from perfmodel.specs.quantity import Quantity
@@ -88,6 +89,8 @@ def _numbers(machine: Machine) -> dict[str, Quantity]:
         if owner == "devices":
             device, _, field = rest.rpartition(".")
             found[name] = getattr(machine.devices[device], field)
+        elif owner == OVERHEADS:
+            found[name] = machine.fit.overheads[rest]
         else:
             found[name] = getattr(owners[owner], rest)
     return found
@@ -100,6 +103,10 @@ def _spread_before(name: str, machine: Machine) -> float | None:
         return None
     base = load_machine(machine.fit.base)
     owner, _, rest = name.partition(".")
+    if owner == OVERHEADS:
+        known = machine.fit.problem in names("problem")
+        before = load_problem(machine.fit.problem).overheads.get(rest) if known else None
+        return None if before is None else before.spread
     if owner == "devices":
         device, _, field = rest.rpartition(".")
         if device not in names("device"):
@@ -111,11 +118,23 @@ def _spread_before(name: str, machine: Machine) -> float | None:
     return quantity.spread
 
 
+def _speed(first: Machine, second: Machine) -> float:
+    """How much slower the machine was at the first fit, by the loop that ran beside both."""
+    ours, theirs = first.fit, second.fit
+    assert ours is not None
+    assert theirs is not None
+    if not ours.reference or ours.reference != theirs.reference:
+        return 1.0
+    return ours.reference_ns / theirs.reference_ns
+
+
 def agree(first: Machine, second: Machine) -> Agreement:
     """Set the prices of two fitted profiles beside each other.
 
     Two prices agree if their difference lies inside its 90 % interval. Both rest on the same prior,
-    which makes what data say little about agree by itself: `told` marks the others.
+    which makes what data say little about agree by itself: `told` marks the others. Where both were
+    fitted beside the same reference loop, the second one's prices are taken at the speed of the
+    first.
 
     Raises
     ------
@@ -127,19 +146,20 @@ def agree(first: Machine, second: Machine) -> Agreement:
             message = "is no fitted profile; perfmodel calibrate makes one"
             raise InputError(Problem(message, file=machine.name, key="fit"))
     ours, theirs = _numbers(first), _numbers(second)
+    speed = _speed(first, second)
     prices = []
     for name in ours:
         if name not in theirs:
             continue
         before = _spread_before(name, first)
-        after = max(ours[name].spread, theirs[name].spread)
+        after = max(ours[name].spread, theirs[name].spread * speed)
         prices.append(
             SharedPrice(
                 name=name,
                 first_ns=ours[name].value,
-                second_ns=theirs[name].value,
+                second_ns=theirs[name].value * speed,
                 first_spread_ns=ours[name].spread,
-                second_spread_ns=theirs[name].spread,
+                second_spread_ns=theirs[name].spread * speed,
                 told=before is None or after < _TOLD * before,
             )
         )

@@ -39,8 +39,10 @@ class BaselineRun:
 
     @property
     def relative_error(self) -> float | None:
-        """Predicted over measured, minus 1."""
-        return None if self.predicted_ns is None else self.predicted_ns / self.run.measured_ns - 1
+        """Predicted over measured, minus 1, with the drift of the run taken out."""
+        if self.predicted_ns is None:
+            return None
+        return self.predicted_ns / self.run.measured_beside_ns - 1
 
 
 @attrs.frozen
@@ -177,6 +179,9 @@ def baselines(
         for number, run in enumerate(measured)
         for result in run
     }
+    observations = attrs.evolve(
+        observations, members=tuple(each for each in observations.members if not each.device)
+    )
     found: dict[str, list[BaselineRun]] = {}
     for name, predict in (
         (LINEAR, linear(observations, base, device)),
@@ -203,7 +208,7 @@ def summarise_baselines(found: dict[str, list[BaselineRun]]) -> list[BaselineSum
         if not said:
             continue
         errors = np.abs([error for _, error in said])
-        ours = np.abs([run.relative_error for run, _ in said])
+        ours = np.abs([run.error_beside_seen for run, _ in said])
         summaries.append(
             BaselineSummary(
                 name=name,

@@ -15,6 +15,8 @@ usually is: that uncertainty is common to all prices and stands in their covaria
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import attrs
 import numpy as np
 import numpy.typing as npt
@@ -26,11 +28,13 @@ from perfmodel.calibrate.observations import Observation, Observations
 from perfmodel.constants import Event
 from perfmodel.errors import InputError, Problem
 from perfmodel.models.prices import price_name
+from perfmodel.specs.catalog import load_device
 from perfmodel.specs.device import SwapDevice
 from perfmodel.specs.machine import Machine
-from perfmodel.specs.problem import FitProblem, Loss
+from perfmodel.specs.problem import FitProblem, Limits, Loss
 from perfmodel.specs.quantity import Quantity
 
+OVERHEADS = "overheads"
 _LEAST_MODEL_ERROR, _MOST_MODEL_ERROR = 0.01, 0.3
 _MOST_ROUNDS = 100
 _STANDSTILL = 1e-7
@@ -44,8 +48,7 @@ class Fit:
     Parameters
     ----------
     names : tuple of str
-        Full names of the prices.
-    events : tuple of Event
+        Full names of the prices, and of what measuring adds.
     values, spreads : float arrays, shape (parameters,), ns
     correlation : float array, shape (parameters, parameters)
     chi_square, degrees_of_freedom : float
@@ -54,6 +57,8 @@ class Fit:
         Relative spread between runs, all steps together.
     run_to_run_measured : bool
         Whether more than one run told it.
+    run_to_run_beside : float
+        The same of runs that are divided by the reference that ran beside them.
     model_error : float
         Relative spread of a step's time around the sum of its prices.
     residuals : dict
@@ -65,7 +70,6 @@ class Fit:
     """
 
     names: tuple[str, ...]
-    events: tuple[Event, ...]
     values: _Floats = attrs.field(eq=False)
     spreads: _Floats = attrs.field(eq=False)
     correlation: _Floats = attrs.field(eq=False)
@@ -74,9 +78,20 @@ class Fit:
     run_to_run: float
     run_to_run_measured: bool
     model_error: float
+    run_to_run_beside: float
     residuals: dict[tuple[str, str, str], float]
     weights: dict[tuple[str, str, str], float]
     warnings: tuple[str, ...]
+
+    @property
+    def events(self) -> tuple[Event, ...]:
+        """The event of each price, in their order; what measuring adds has none."""
+        known = {name: event for event, (name, _) in PRICES.items()}
+        short = (
+            f"device.{name.rpartition('.')[2]}" if name.startswith("devices.") else name
+            for name in self.names
+        )
+        return tuple(known[name] for name in short if name in known)
 
     @property
     def covariance(self) -> _Floats:
@@ -92,7 +107,7 @@ class System:
     The unknowns are distances from the prior in units of its spread.
     """
 
-    events: tuple[Event, ...]
+    names: tuple[str, ...]
     prior: _Floats
     prior_spread: _Floats
     lower: _Floats
@@ -159,32 +174,53 @@ def build_system(
     """The system of a problem: `machine` and `device` are its prior."""
     members = observations.members
     counts = np.array([member.events for member in members])
-    quantities = event_quantities(machine, device)
-    priors: dict[Event, Quantity] = {}
+    devices = devices_of(observations, device)
+    owner = np.array([list(devices).index(member.device) for member in members])
+    prices = np.array(
+        [[quantity.value for quantity in event_quantities(machine, d)] for d in devices.values()]
+    )
+    columns: list[tuple[str, Quantity, Limits, _Floats]] = []
+    fixed = counts.copy()
     for event, name in free_events(problem).items():
-        prior = problem.limits_of(name).prior or quantities[event]
-        if counts[:, event].any() and prior.spread > 0:
-            priors[event] = prior
-    used = list(priors)
-    if not used:
+        limits = problem.limits_of(name)
+        shared = not name.startswith("device.")
+        for index, used in enumerate([device] if shared else devices.values()):
+            mine = np.ones(len(members), dtype=bool) if shared else owner == index
+            prior = limits.prior or event_quantities(machine, used)[event]
+            column = np.where(mine, counts[:, event], 0.0)
+            if column.any() and prior.spread > 0:
+                columns.append((price_name(event, used), prior, limits, column))
+                fixed[mine, event] = 0.0
+    for name, overhead in problem.overheads.items():
+        column = np.array(
+            [member.overhead_share if member.overhead == name else 0.0 for member in members]
+        )
+        if column.any():
+            columns.append((f"{OVERHEADS}.{name}", overhead, Limits(), column))
+    if not columns:
         raise InputError(Problem("has no free price that an observation tells", key="free"))
-    limits = [problem.limits_of(PRICES[event][0]) for event in used]
-    others = [event for event in Event if event not in priors]
+    names, priors, limited, design = zip(*columns, strict=True)
     runs = max(len({run for member in members for run, _ in member.by_run}), 1)
     return System(
-        events=tuple(used),
-        prior=np.array([priors[event].value for event in used]),
-        prior_spread=np.array([priors[event].spread for event in used]),
-        lower=np.array([limit.lower_ns for limit in limits]),
-        upper=np.array([limit.upper_ns for limit in limits]),
-        design=counts[:, used],
-        fixed=counts[:, others] @ np.array([quantities[event].value for event in others]),
+        names=names,
+        prior=np.array([prior.value for prior in priors]),
+        prior_spread=np.array([prior.spread for prior in priors]),
+        lower=np.array([limits.lower_ns for limits in limited]),
+        upper=np.array([limits.upper_ns for limits in limited]),
+        design=np.array(design).T,
+        fixed=np.einsum("oe,oe->o", fixed, prices[owner]),
         measured=np.array([member.value for member in members]),
         standard_error=np.array([member.standard_error for member in members]),
         drift=drift / np.sqrt(runs),
         loss=problem.loss,
         loss_scale=problem.loss_scale,
     )
+
+
+def devices_of(observations: Observations, device: SwapDevice) -> dict[str, SwapDevice]:
+    """The devices behind some observations, by their name there; the problem's own first."""
+    others = dict.fromkeys(member.device for member in observations.members if member.device)
+    return {"": device} | {name: load_device(name) for name in others}
 
 
 def solve(system: System, model_error: float, held: tuple[int, float] | None = None) -> Solution:
@@ -212,15 +248,12 @@ def solve(system: System, model_error: float, held: tuple[int, float] | None = N
         moving = np.delete(moving, index)
     wanted = target - rows @ unknowns
     weights = np.ones(len(target))
+    free = rows[:, moving]
     for _ in range(_MOST_ROUNDS):
-        root = np.sqrt(weights)[:, None]
-        found = lsq_linear(
-            np.vstack([root * rows[:, moving], np.eye(len(moving))]),
-            np.concatenate([root[:, 0] * wanted, np.zeros(len(moving))]),
-            bounds=(low[moving], high[moving]),
-            method="bvls",
+        weighted = weights[:, None] * free
+        unknowns[moving] = _least_bounded(
+            free.T @ weighted + np.eye(len(moving)), weighted.T @ wanted, low[moving], high[moving]
         )
-        unknowns[moving] = found.x
         residual = rows @ unknowns - target
         if system.loss is Loss.LINEAR:
             break
@@ -236,6 +269,35 @@ def solve(system: System, model_error: float, held: tuple[int, float] | None = N
         objective=_loss(residual, system) + float(unknowns @ unknowns),
         information=rows.T @ (weights[:, None] * rows) + np.eye(count),
     )
+
+
+def _least_bounded(matrix: _Floats, vector: _Floats, low: _Floats, high: _Floats) -> _Floats:
+    """Where x A x / 2 - b x is least between bounds, for a positive definite A.
+
+    Unknowns that leave their bounds are held there, and let go where that would lower the sum; in
+    the few cases that this goes round in circles, scipy finds it.
+    """
+    found = np.clip(np.zeros(len(vector)), low, high)
+    held = np.zeros(len(vector), dtype=bool)
+    for _ in range(_MOST_ROUNDS):
+        loose = ~held
+        rest = vector[loose] - matrix[np.ix_(loose, held)] @ found[held]
+        found[loose] = np.linalg.solve(matrix[np.ix_(loose, loose)], rest)
+        outside = loose & ((found < low) | (found > high))
+        found = np.clip(found, low, high)
+        if outside.any():
+            held |= outside
+            continue
+        slope = matrix @ found - vector
+        released = held & np.where(found == low, slope < 0, slope > 0)
+        if not released.any():
+            return found
+        held &= ~released
+    root = np.linalg.cholesky(matrix)
+    solved: _Floats = lsq_linear(
+        root.T, np.linalg.solve(root, vector), bounds=(low, high), method="bvls"
+    ).x
+    return solved
 
 
 def _loss(residual: _Floats, system: System) -> float:
@@ -284,13 +346,15 @@ def _model_error(system: System, arms: list[tuple[str, str]], problem: FitProble
     return float(np.exp(found.x))
 
 
-def _run_to_run(observations: Observations, problem: FitProblem) -> tuple[float, bool]:
-    """Relative spread between runs, and whether more than one run told it."""
+def _run_to_run(
+    observations: Observations, problem: FitProblem, drifts: Sequence[float]
+) -> tuple[float, bool]:
+    """Relative spread between runs that drift so, and whether more than one run told it."""
     seen = {run for member in observations.members for run, _ in member.by_run}
     guess, weight = problem.drift.value, problem.drift_weight
     if len(seen) < 2:
         return guess, False
-    shown = sum(observations.drifts[run] ** 2 for run in seen)
+    shown = sum(drifts[run] ** 2 for run in seen)
     return float(np.sqrt((weight * guess**2 + shown) / (weight + len(seen) - 1))), True
 
 
@@ -309,8 +373,11 @@ def fit_closely(
 ) -> Fitted:
     """As `fit`, with the system and its solution."""
     members = observations.members
-    run_to_run, run_to_run_measured = _run_to_run(observations, problem)
-    system = build_system(observations, problem, machine, device, run_to_run)
+    # What is left of the drift beside a reference is what the prices are unsure of.
+    left_over, run_to_run_measured = _run_to_run(observations, problem, observations.drifts)
+    raw = observations.raw_drifts or observations.drifts
+    run_to_run, _ = _run_to_run(observations, problem, raw)
+    system = build_system(observations, problem, machine, device, left_over)
     model_error = _model_error(system, [member.arm for member in members], problem)
     solution = solve(system, model_error)
     weighted = np.sqrt(solution.weights) * solution.residual
@@ -326,8 +393,7 @@ def fit_closely(
     spreads = np.sqrt(np.diag(covariance))
     correlation = covariance / np.outer(spreads, spreads)
     outcome = Fit(
-        names=tuple(price_name(event, device) for event in system.events),
-        events=system.events,
+        names=system.names,
         values=solution.values,
         spreads=spreads,
         correlation=correlation,
@@ -336,6 +402,7 @@ def fit_closely(
         run_to_run=run_to_run,
         run_to_run_measured=run_to_run_measured,
         model_error=model_error,
+        run_to_run_beside=left_over,
         residuals=_by_key(members, system.predict(solution.values) / system.measured - 1),
         weights=_by_key(members, solution.weights),
         warnings=(),

@@ -98,7 +98,7 @@ def bootstrap(
     float array, shape (draws, parameters), ns
     """
     generator = np.random.Generator(np.random.Philox(seed))
-    times = repetitions_of(runs, problem.device, observations.members)
+    times = repetitions_of(runs, problem, observations.members)
     drawn = []
     for _ in range(draws):
         turns: dict[tuple[int, int], npt.NDArray[np.int64]] = {}

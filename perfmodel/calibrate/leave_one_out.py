@@ -9,7 +9,7 @@ import attrs
 import numpy as np
 
 from perfmodel.abi import event_quantities
-from perfmodel.calibrate.fit import fit_closely
+from perfmodel.calibrate.fit import OVERHEADS, fit_closely
 from perfmodel.calibrate.observations import Observations, average, observe, repetitions_of
 from perfmodel.results.result import Result
 from perfmodel.results.store import measured_scenario
@@ -59,7 +59,14 @@ def leave_one_out(
     machine, device : Machine, SwapDevice
         The prior.
     """
-    entries = tuple(dict.fromkeys(entry for _, entry in problem.arms()))
+    entries = tuple(
+        dict.fromkeys(
+            entry
+            for arms in problem.observations
+            if arms.device in ("", problem.device)
+            for entry in arms.entries
+        )
+    )
     known = names("scenario")
     measured = list(
         dict.fromkeys(
@@ -75,7 +82,11 @@ def leave_one_out(
         return []
     everything = attrs.evolve(
         problem,
-        observations=tuple(ObservedArms(scenario, entries) for scenario in measured),
+        observations=(
+            *(ObservedArms(scenario, entries) for scenario in measured),
+            # What was measured on other devices stays beside it.
+            *(arms for arms in problem.observations if arms.device not in ("", problem.device)),
+        ),
     )
     observations = observe(runs, everything, machine, device)
     left: list[LeftOut] = []
@@ -87,10 +98,14 @@ def leave_one_out(
     return left
 
 
+_Prices = tuple[Machine, SwapDevice, dict[str, float]]
+
+
 def _prices(
     observations: Observations, problem: FitProblem, machine: Machine, device: SwapDevice
-) -> tuple[Machine, SwapDevice]:
-    """Machine and device at the fitted prices."""
+) -> _Prices:
+    """Machine and device at the fitted prices, and what measuring adds."""
+    overheads = {}
     fitted = fit_closely(observations, problem, machine, device).fit
     owners: dict[str, Any] = {
         "kernel": machine.kernel,
@@ -99,8 +114,12 @@ def _prices(
         "device": device,
     }
     for name, value in zip(fitted.names, fitted.values, strict=True):
-        owner, field = name.split(".")[0], name.rpartition(".")[2]
-        owner = "device" if owner == "devices" else owner
+        owner, _, field = name.rpartition(".")
+        if owner == OVERHEADS:
+            overheads[field] = float(value)
+        owner = "device" if owner == f"devices.{device.name}" else owner
+        if owner not in owners:
+            continue
         price = attrs.evolve(getattr(owners[owner], field), value=float(value))
         owners[owner] = attrs.evolve(owners[owner], **{field: price})
     changed = attrs.evolve(
@@ -110,12 +129,12 @@ def _prices(
         translation=owners["translation"],
     )
     fitted_device: SwapDevice = owners["device"]
-    return changed, fitted_device
+    return changed, fitted_device, overheads
 
 
 def _predict(
     name: str,
-    prices: tuple[Machine, SwapDevice],
+    prices: _Prices,
     runs: Sequence[Sequence[Result]],
     problem: FitProblem,
     observations: Observations,
@@ -133,16 +152,18 @@ def _predict(
     wanted = attrs.evolve(problem, observations=(ObservedArms(name, tuple(entries)),))
     seen = observe(runs, wanted, machine, device)
     # The drift of the runs is what all scenarios together say, as in the fit.
-    times = repetitions_of(runs, problem.device, seen.members)
+    times = repetitions_of(runs, problem, seen.members)
     seen = average(seen, times, problem, len(runs), drifts=np.array(observations.drifts))
-    value = _values(*prices)
-    fitted_entries = {entry for _, entry in observations.arms()}
+    value, overheads = _values(*prices[:2]), prices[2]
+    fitted_entries = {member.entry for member in observations.members if not member.device}
     return [
         LeftOut(
             scenario=name,
             entry=member.entry,
             step=member.step,
-            predicted_ns=float(member.events @ value),
+            predicted_ns=float(
+                member.events @ value + overheads.get(member.overhead, 0.0) * member.overhead_share
+            ),
             measured_ns=member.value,
             seen_entry=member.entry in fitted_entries,
         )

@@ -16,10 +16,11 @@ import numpy.typing as npt
 
 from perfmodel.abi import event_quantities, events_of
 from perfmodel.errors import InputError, Problem
+from perfmodel.measure.run import LOCATION_QUANTILE
 from perfmodel.models.simulated import count_events
-from perfmodel.results.result import Result
+from perfmodel.results.result import Result, StepResult
 from perfmodel.results.store import measured_scenario
-from perfmodel.specs.catalog import load_policy, load_scenario
+from perfmodel.specs.catalog import load_device, load_policy, load_scenario
 from perfmodel.specs.device import SwapDevice
 from perfmodel.specs.machine import Machine
 from perfmodel.specs.policy import SHMEM_ENTRY
@@ -46,6 +47,12 @@ class Observation:
         Number of each run that has it, and its time there.
     events : float array, shape (N_EVENTS,)
         Events per 2 MiB, those on pages of another content in units of half-random ones.
+    device : str
+        What it was measured on; empty for the problem's own.
+    overhead : str
+        Which of the problem's overheads the step has; empty for none.
+    overhead_share : float
+        Of the overhead that falls on one 2 MiB.
     """
 
     scenario: str
@@ -57,16 +64,19 @@ class Observation:
     standard_error: float
     by_run: tuple[tuple[int, float], ...]
     events: _Floats = attrs.field(eq=False)
+    device: str = ""
+    overhead: str = ""
+    overhead_share: float = 0.0
 
     @property
     def key(self) -> tuple[str, str, str]:
-        """Scenario, entry and step."""
-        return self.scenario, self.entry, self.step
+        """Scenario, entry (with its device, if it is not the problem's own) and step."""
+        return *self.arm, self.step
 
     @property
     def arm(self) -> tuple[str, str]:
-        """Scenario and entry."""
-        return self.scenario, self.entry
+        """Scenario and entry (with its device, if it is not the problem's own)."""
+        return self.scenario, f"{self.entry} on {self.device}" if self.device else self.entry
 
 
 @attrs.frozen
@@ -80,11 +90,17 @@ class Observations:
         Of each run, how much slower than the mean of all runs all its steps are (logarithm).
     missing : tuple of str
         What the problem asks for and no run has, in words.
+    raw_drifts : tuple of float
+        The same drifts before anything was divided by a reference loop; empty where nothing was.
+    reference_ns : float
+        Time of the reference loop whose speed all values are at; 0 if there is none.
     """
 
     members: tuple[Observation, ...]
     drifts: tuple[float, ...]
     missing: tuple[str, ...] = ()
+    raw_drifts: tuple[float, ...] = ()
+    reference_ns: float = 0.0
 
     def without(self, scenario: str, entry: str | None = None) -> Observations:
         """All but those of a scenario, or of one of its entries."""
@@ -165,7 +181,8 @@ def observe(
     machine : Machine
         Its TLBs decide how many walks there are.
     device : SwapDevice
-        Its kind decides what is read ahead and cached. Results of other devices play no part.
+        The problem's own. Its kind decides what is read ahead and cached. Results of devices that
+        the problem does not name play no part.
 
     Raises
     ------
@@ -180,11 +197,14 @@ def observe(
         if unknown:
             message = f"{arms.scenario} has no step {', '.join(sorted(unknown))}"
             raise InputError(Problem(message, key="observations"))
+        other = arms.device if arms.device != problem.device else ""
+        used = load_device(other) if other else device
         for entry in arms.entries:
-            if not _is_measured(runs, problem.device, scenario, entry):
-                missing.append(f"no run has {arms.scenario} with {entry} on {problem.device}")
+            if not _is_measured(runs, other or problem.device, scenario, entry):
+                where = other or problem.device
+                missing.append(f"no run has {arms.scenario} with {entry} on {where}")
                 continue
-            events = events_per_2mib(scenario, entry, machine, device)
+            events = events_per_2mib(scenario, entry, machine, used)
             cells += [
                 Observation(
                     scenario=scenario.name,
@@ -196,6 +216,9 @@ def observe(
                     standard_error=0.0,
                     by_run=(),
                     events=events[index],
+                    device=other,
+                    overhead=problem.overhead_of(step.action.value),
+                    overhead_share=1 / scenario.region.count,
                 )
                 for index, step in enumerate(scenario.steps)
                 if not arms.steps or step.name in arms.steps
@@ -203,8 +226,35 @@ def observe(
     if not cells:
         message = f"has nothing that the problem {problem.name} asks for: {'; '.join(missing)}"
         raise InputError(Problem(message, key="evidence"))
-    times = repetitions_of(runs, problem.device, cells)
-    return average(Observations(tuple(cells), (), tuple(missing)), times, problem, len(runs))
+    observations = Observations(
+        tuple(cells), (), tuple(missing), reference_ns=reference_of(runs, problem.reference)
+    )
+    times = repetitions_of(runs, problem, cells)
+    if observations.reference_ns:
+        raw = _located(repetitions_of(runs, problem, cells, divided=False), problem)
+        drifts, _ = drifts_of(raw, len(runs))
+        observations = attrs.evolve(observations, raw_drifts=tuple(map(float, drifts)))
+    return average(observations, times, problem, len(runs))
+
+
+def reference_of(runs: Sequence[Sequence[Result]], name: str) -> float:
+    """How long a reference loop took beside several runs, in nanoseconds; 0 if none has it."""
+    logs = []
+    for run in runs:
+        times = [time for result in run for time in result.reference(name)]
+        if times:
+            logs.append(np.log(np.quantile(times, LOCATION_QUANTILE)))
+    return float(np.exp(np.mean(logs))) if logs else 0.0
+
+
+def at_reference(result: Result, step: StepResult, name: str, reference_ns: float) -> _Floats:
+    """Repetitions of a step as they were at the speed of a reference loop of this time."""
+    times = np.array(step.repetitions_ns)
+    beside = np.array(result.reference(name) if name and reference_ns else ())
+    if len(beside) != len(times):
+        return times
+    slowed: _Floats = times * reference_ns / beside
+    return slowed
 
 
 def _is_measured(
@@ -230,18 +280,38 @@ Times = list[dict[int, _Floats]]
 
 
 def repetitions_of(
-    runs: Sequence[Sequence[Result]], device: str, members: Sequence[Observation]
+    runs: Sequence[Sequence[Result]],
+    problem: FitProblem,
+    members: Sequence[Observation],
+    *,
+    divided: bool = True,
 ) -> Times:
-    """All repetitions of each observation; of an arm that a run has twice, the last one."""
-    found: dict[tuple[str, str, str], dict[int, _Floats]] = {}
+    """All repetitions of each observation; of an arm that a run has twice, the last one.
+
+    As they were at the speed of the problem's reference loop, unless they shall not be `divided`.
+    """
+    name = problem.reference if divided else ""
+    reference_ns = reference_of(runs, name)
+    found: dict[tuple[str, str, str, str], dict[int, _Floats]] = {}
     for number, run in enumerate(runs):
         for result in run:
-            if result.device != device:
-                continue
             for step in result.steps:
-                times = np.array(step.repetitions_ns) / result.regions
-                found.setdefault((result.scenario, result.entry, step.name), {})[number] = times
-    return [found[member.key] for member in members]
+                times = at_reference(result, step, name, reference_ns) / result.regions
+                key = (result.scenario, result.entry, result.device, step.name)
+                found.setdefault(key, {})[number] = times
+    return [
+        found[member.scenario, member.entry, member.device or problem.device, member.step]
+        for member in members
+    ]
+
+
+def _located(times: Times, problem: FitProblem) -> list[tuple[tuple[int, float], ...]]:
+    """The location of each observation in every run."""
+    quantile = problem.location_quantile
+    return [
+        tuple((run, float(np.quantile(taken, quantile))) for run, taken in by_run.items())
+        for by_run in times
+    ]
 
 
 def average(
@@ -269,10 +339,7 @@ def average(
         Of each run, where more than these observations tells it.
     """
     quantile = problem.location_quantile
-    located = [
-        tuple((run, float(np.quantile(taken, quantile))) for run, taken in by_run.items())
-        for by_run in times
-    ]
+    located = _located(times, problem)
     shown, own = drifts_of(located, runs)
     drifts = shown if drifts is None else drifts
     members = []

@@ -11,10 +11,9 @@ import attrs
 import tomli_w
 
 from perfmodel import __version__
-from perfmodel.abi import PRICES
-from perfmodel.calibrate.fit import Fit, Fitted, fit_closely
+from perfmodel.calibrate.fit import OVERHEADS, Fit, Fitted, devices_of, fit_closely
 from perfmodel.calibrate.intervals import profile_intervals
-from perfmodel.calibrate.observations import observe
+from perfmodel.calibrate.observations import Observations, observe
 from perfmodel.errors import InputError, Problem
 from perfmodel.results.result import Result
 from perfmodel.results.shootdown import load_shootdowns
@@ -68,7 +67,7 @@ def build_profile(
     name : str
         Name of the profile.
     problem : FitProblem, optional
-        What is observed and free; the usual ``swap-round-trips`` without it.
+        What is observed and free; the `usual_problem` without it.
     device : SwapDevice, optional
         Prior for the device; the published one that the problem names without it.
     shootdowns : sequence of Path
@@ -80,22 +79,30 @@ def build_profile(
     profile : Machine
     fit : Fit
     """
-    problem = load_problem() if problem is None else problem
-    device = load_device(problem.device) if device is None else device
     runs = [load_measurements(path) for path in files]
+    problem = usual_problem(runs) if problem is None else problem
+    device = load_device(problem.device) if device is None else device
     host = common_host(runs, files)
     base = _with_shootdowns(base_machine(host), host, shootdowns)
     observations = observe(runs, problem, base, device)
     fitted = fit_closely(observations, problem, base, device)
     dates = [str(result.provenance.get("started", ""))[:10] for run in runs for result in run]
-    profile = _apply(fitted, problem, base, device, host, max(dates), files)
+    profile = _apply(fitted, observations, problem, base, device, host, max(dates), files)
     assert profile.fit is not None
     record = attrs.evolve(
         profile.fit,
-        arms=tuple(FitArm(scenario, entry) for scenario, entry in observations.arms()),
         shootdown_evidence=_evidence(shootdowns),
     )
     return attrs.evolve(profile, name=name, fit=record), fitted.fit
+
+
+def usual_problem(runs: Sequence[Sequence[Result]]) -> FitProblem:
+    """``calibration`` where anything was measured that it alone asks for, else the round trips."""
+    few, many = load_problem(), load_problem("calibration")
+    asked = {arms.scenario for arms in many.observations}
+    asked -= {arms.scenario for arms in few.observations}
+    measured = {result.scenario for run in runs for result in run}
+    return many if asked & measured else few
 
 
 def base_machine(host: dict[str, Any]) -> Machine:
@@ -162,6 +169,7 @@ def common_host(runs: Sequence[Sequence[Result]], files: Sequence[Path]) -> dict
 
 def _apply(
     fitted: Fitted,
+    observations: Observations,
     problem: FitProblem,
     base: Machine,
     device: SwapDevice,
@@ -171,26 +179,28 @@ def _apply(
 ) -> Machine:
     outcome = fitted.fit
     source = f"fit to {len(files)} measuring runs of {date}, prior {base.name} and {device.name}"
-    changed: dict[str, dict[str, Any]] = {
-        "kernel": {},
-        "cpu": {},
-        "translation": {},
-        "device": {},
-    }
-    for event, value, spread in zip(outcome.events, outcome.values, outcome.spreads, strict=True):
-        owner, _, field = PRICES[event][0].partition(".")
-        changed[owner][field] = Quantity(
-            _rounded(float(value)), _rounded(float(spread)), "ns", source, How.FITTED
-        )
-    owners = {
+    devices = devices_of(observations, device)
+    owners: dict[str, Any] = {
         "kernel": base.kernel,
         "cpu": base.cpu,
         "translation": base.translation,
-        "device": device,
+        # The arms of a fit have one content; see `catalog.load_device` for the others.
+        **{f"devices.{used.name}": attrs.evolve(used, codec={}) for used in devices.values()},
     }
+    changed: dict[str, dict[str, Any]] = {owner: {} for owner in (*owners, OVERHEADS)}
+    for name, value, spread in zip(outcome.names, outcome.values, outcome.spreads, strict=True):
+        owner, _, field = name.rpartition(".")
+        changed[owner][field] = Quantity(
+            _rounded(float(value)), _rounded(float(spread)), "ns", source, How.FITTED
+        )
     for follower, leader in problem.follows.items():
         owner, _, field = follower.partition(".")
         leading_owner, _, leading = leader.partition(".")
+        if "device" in (owner, leading_owner):
+            owner, leading_owner = (
+                f"devices.{device.name}" if each == "device" else each
+                for each in (owner, leading_owner)
+            )
         prior = getattr(owners[owner], field)
         moved = changed[leading_owner].get(leading)
         if moved is not None:
@@ -201,6 +211,8 @@ def _apply(
                 spread=_rounded(prior.spread * factor),
                 source=f"{prior.source}; times {factor:.2f}, as the fit changed {leading}",
             )
+    overheads = changed.pop(OVERHEADS)
+    fitted_owners = {name: attrs.evolve(owners[name], **new) for name, new in changed.items()}
     lower, upper = profile_intervals(fitted)
     where = host.get("virtualisation", "unknown")
     return attrs.evolve(
@@ -209,9 +221,9 @@ def _apply(
             f"{base.name} fitted to measurements: {host['cpu_vendor']} family {host['cpu_family']} "
             f"model {host['cpu_model']}, {where}, Linux {host['kernel']}, {date}"
         ),
-        cpu=attrs.evolve(base.cpu, **changed["cpu"]),
-        translation=attrs.evolve(base.translation, **changed["translation"]),
-        kernel=attrs.evolve(base.kernel, **changed["kernel"]),
+        cpu=fitted_owners["cpu"],
+        translation=fitted_owners["translation"],
+        kernel=fitted_owners["kernel"],
         matches=(
             HostMatch(
                 vendor=host["cpu_vendor"],
@@ -219,8 +231,7 @@ def _apply(
                 models=(host["cpu_model"],),
             ),
         ),
-        # The arms of a fit have one content; see `catalog.load_device` for the others.
-        devices={device.name: attrs.evolve(device, codec={}, **changed["device"])},
+        devices={used.name: fitted_owners[f"devices.{used.name}"] for used in devices.values()},
         fit=FitRecord(
             date=date,
             base=base.name,
@@ -231,7 +242,17 @@ def _apply(
             correlation=tuple(
                 tuple(_rounded(float(number)) for number in row) for row in outcome.correlation
             ),
-            arms=(),
+            arms=tuple(
+                FitArm(scenario, entry, where or device.name)
+                for scenario, entry, where in dict.fromkeys(
+                    (member.scenario, member.entry, member.device)
+                    for member in observations.members
+                )
+            ),
+            overheads=overheads,
+            reference=problem.reference if observations.reference_ns else "",
+            run_to_run_beside=_rounded(outcome.run_to_run_beside),
+            reference_ns=_rounded(observations.reference_ns),
             evidence=_evidence(files),
             warnings=outcome.warnings,
             run_to_run=_drift(outcome, len(files)),

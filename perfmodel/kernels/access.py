@@ -2,11 +2,18 @@
 
 import numpy as np
 
-from perfmodel.constants import PAGES_PER_PMD, Event, PteKind, RegionState
+from perfmodel.constants import (
+    ENTRIES_PER_CACHE_LINE,
+    PAGES_PER_PMD,
+    Event,
+    PteKind,
+    RegionState,
+)
 from perfmodel.kernels._jit import inline_kernel, inner_kernel
 from perfmodel.kernels.clock import charge, switch_to, work_on
 from perfmodel.kernels.layout import (
     DIRTY,
+    HAS_FAULTED,
     RANGE_AT_WORK,
     TASK_FIRST_PAGE,
     TASK_PAGE_COUNT,
@@ -45,8 +52,13 @@ def next_access(m, cpu, base):
     if m.state[TASK_TRACED]:
         position = m.state[base + Cell.POSITION] % m.trace.shape[1]
         return (begin * 2 + m.trace[cpu, position]) | m.state[TASK_WRITE]
-    turn = m.state[base + Cell.TURN] * m.state[TASK_PAGE_COUNT] // m.state[TASK_TOUCHES]
-    return (begin + m.state[TASK_FIRST_PAGE] + turn) * 2 | m.state[TASK_WRITE]
+    page = _page_of_turn(m, m.state[base + Cell.TURN] % HAS_FAULTED)
+    return (begin + m.state[TASK_FIRST_PAGE] + page) * 2 | m.state[TASK_WRITE]
+
+
+@inline_kernel
+def _page_of_turn(m, turn):
+    return turn * m.state[TASK_PAGE_COUNT] // m.state[TASK_TOUCHES]
 
 
 @inline_kernel
@@ -57,13 +69,24 @@ def begin_access(m):
 
 
 @inline_kernel
-def end_access(m):
-    """The CPU that runs has made its next access."""
+def end_access(m, number, walked, faulted):
+    """The CPU that runs has made its next access, with or without a fault.
+
+    A touch that is the first in its range to walk through a cache line of page-table entries waits
+    for it, unless a fault in the range has just written it.
+    """
     m.state[Cell.POSITION] += 1
     if m.state[TASK_TRACED]:
         return
+    turn = m.state[Cell.TURN] % HAS_FAULTED
+    if walked and (faulted or m.state[Cell.TURN] < HAS_FAULTED):
+        before = number + _page_of_turn(m, turn - 1) - _page_of_turn(m, turn)
+        if turn == 0 or before // ENTRIES_PER_CACHE_LINE != number // ENTRIES_PER_CACHE_LINE:
+            charge(m, Event.PAGE_TABLE_LINE, 1)
+    if faulted:
+        m.state[Cell.TURN] = turn + HAS_FAULTED
     m.state[Cell.TURN] += 1
-    if m.state[Cell.TURN] == m.state[TASK_TOUCHES]:
+    if turn + 1 == m.state[TASK_TOUCHES]:
         m.state[Cell.SPAN] += 1
         m.state[Cell.TURN] = 0
 
@@ -94,7 +117,10 @@ def needs_fault(m, q, entry, write):
 
 @inner_kernel
 def go_through(m, process, q, number, write):
-    """An access through an entry that is present: the translation and the data."""
+    """An access through an entry that is present: the translation and the data.
+
+    Returns whether the walk went to a PTE.
+    """
     entry = number % PAGES_PER_PMD
     translated = np.int64(m.pmds[q]["translated"])
     if pmd_kind(m, q) == RegionState.PTE_TABLE:
@@ -103,12 +129,14 @@ def go_through(m, process, q, number, write):
     else:
         m.pmds[q]["translated"] = translated | TRANSLATED_LEAF
         walked = translate(m, process, number, np.int64(Kind.HUGE_2M.value), write)
+    to_pte = walked and pmd_kind(m, q) == RegionState.PTE_TABLE
     if walked and is_limited(m):
         make_young(m, q, entry)
     if m.state[Cell.WARM_FROM] <= number < m.state[Cell.WARM_UNTIL]:
         charge(m, Event.ACCESS_CACHED, 1)
     else:
         charge(m, Event.ACCESS_MEMORY, 1)
+    return to_pte
 
 
 @inner_kernel
@@ -147,7 +175,7 @@ def others_go_on(m):
             word = next_access(m, np.int64(cpu), np.int64(0))
             q = pmd_number(m, process, (word >> 1) // PAGES_PER_PMD)
             work_on(m, q)
-            go_through(m, process, q, word >> 1, word & 1)
-            end_access(m)
+            walked = go_through(m, process, q, word >> 1, word & 1)
+            end_access(m, word >> 1, walked, False)
     switch_to(m, me)
     work_on(m, at_work)

@@ -163,6 +163,7 @@ def _replace(m, process, q, row):
             run = folio_run(m, row, entry, np.int64(PAGES_PER_PMD))
             clear_entries(m, row, entry, entry + run)
             charge(m, Event.COPY_PAGE, run)
+            charge(m, Event.COLLAPSE_FOLIO, 1)
             charge(m, Event.ZAP_PTE, run)
             remove_mappings(m, word_folio(word), run, np.int64(1))
         else:

@@ -139,17 +139,24 @@ def _fault(m, process, q, entry, write):
 
 @inline_kernel
 def access(m, process, number, write, racing):
-    """One access to a page: the walk, the fault, the translation, the data."""
+    """One access to a page: the walk, the fault, the translation, the data.
+
+    Returns whether a walk went to a PTE, and whether there was a fault.
+    """
+    walked = False
+    faulted = False
     q = pmd_number(m, process, number // PAGES_PER_PMD)
     entry = number % PAGES_PER_PMD
     work_on(m, q)
     while needs_fault(m, q, entry, write):
         if runs_short(m):
-            return
+            return walked, faulted
+        faulted = True
         # The walk that found nothing to use; it leaves nothing in the TLB.
         kind = pmd_kind(m, q)
         if kind == RegionState.PTE_TABLE:
             charge(m, Event.WALK_PTE, 1)
+            walked = True
         else:
             charge(m, Event.WALK_PMD, 1)
         if racing == 1 and kind == RegionState.PMD_SWAP:
@@ -158,7 +165,9 @@ def access(m, process, number, write, racing):
             _race(m, process, number // PAGES_PER_PMD)
         else:
             _fault(m, process, q, entry, write)
-    go_through(m, process, q, number, write)
+    if go_through(m, process, q, number, write):
+        walked = True
+    return walked, faulted
 
 
 @inline_kernel
@@ -180,10 +189,10 @@ def _run_cpus(m, step):
         while m.state[Cell.NOW] <= limit and m.state[Cell.POSITION] < m.state[Cell.READY]:
             begin_access(m)
             word = next_access(m, cpu, np.int64(0))
-            access(m, process, word >> 1, word & 1, step["racing"])
+            walked, faulted = access(m, process, word >> 1, word & 1, step["racing"])
             if m.state[Cell.EXHAUSTED]:
                 return np.int64(-1)
-            end_access(m)
+            end_access(m, word >> 1, walked, faulted)
             if is_stopped(m):
                 break
         if m.state[Cell.POSITION] == m.state[Cell.READY] < m.state[Cell.TOTAL]:

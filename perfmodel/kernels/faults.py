@@ -103,6 +103,7 @@ def map_huge(m, q, was_cached, may_write, write):
     charge(m, Event.MAP_PMD, 1)
     hold_pmd(m, q, np.int64(1))
     if was_cached == 1:
+        charge(m, Event.SWAP_CACHE_HIT, 1)
         charge(m, Event.PUT_SLOT, PAGES_PER_PMD)
     # A synchronous device is asked again at little cost; a device that fills up needs its slots.
     leaves = is_synchronous(m, slot) or (write == 1 and others == 0)
@@ -266,6 +267,7 @@ def swap_in_pte(m, process, q, entry, write, by_fault):
     flags = m.rows[row, entry] & CARRIED
     others = map_ptes(m, q, first, size, folio, part, flags, np.int64(1))
     if hit:
+        charge(m, Event.SWAP_CACHE_HIT, 1)
         charge(m, Event.PUT_SLOT, size)
     put_slots(m, slot, size)
     if (write == 1 and others == 0) or more_than_half_used(m):

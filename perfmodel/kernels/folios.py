@@ -291,6 +291,7 @@ def set_slot_flags(m, slot, size, flags):
 def free_cached_folio(m, folio):
     """Reclaim drops a clean, unmapped folio from the swap cache."""
     charge(m, Event.FREE_CACHED_FOLIO, 1)
+    charge(m, Event.FREE_PAGE, np.int64(1) << folio_order(m, folio))
     if is_limited(m):
         leave_shadows(m, folio, folio_slot(m, folio), 1 << folio_order(m, folio))
     leave_cache(m, folio)

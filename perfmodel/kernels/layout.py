@@ -177,7 +177,7 @@ class Cell(IntEnum):
     READY = 84  # how many are known
     TOTAL = 85  # how many there are
     SPAN = 86  # 2 MiB range of the next one
-    TURN = 87  # and which one it is in the range
+    TURN = 87  # and which one it is in the range; more by HAS_FAULTED if one before it faulted
     HINTS = 88  # next slot for each order, 10 cells
     STOCK = 98  # pages charged in advance
     WARM_FROM = 99
@@ -238,6 +238,7 @@ CPU_CELLS = Cell.WARM_FROM + 1 - Cell.NOW
 # One more than programs may have: kswapd's own.
 MOST_CPUS = 65
 KSWAPD_CPU = MOST_CPUS - 1
+HAS_FAULTED = 1024
 PROCESS_CELLS = 8
 ALIVE = 0
 SHIFT = 1

@@ -10,12 +10,13 @@ from perfmodel.constants import (
     PteKind,
     RegionState,
 )
-from perfmodel.kernels._jit import inner_kernel
+from perfmodel.kernels._jit import inline_kernel, inner_kernel
 from perfmodel.kernels.clock import charge, hold_pmd, hold_table
 from perfmodel.kernels.layout import OBSERVED, UNMAPPED_PAGE
 from perfmodel.kernels.slots import cached_folio
 from perfmodel.kernels.swap_cache import classify
 from perfmodel.kernels.tables import (
+    goes_on,
     page_protection,
     pmd_kind,
     pmd_number,
@@ -61,6 +62,16 @@ def mincore_chunk(m, process, span, first, end):
     m.counts[OBSERVED + Observed.MINCORE_RESIDENT_PAGES] += resident
 
 
+@inline_kernel
+def _look_up(m, word, last):
+    """A present entry's folio is read, which the entry before may have done; returns its page."""
+    if word_kind(word) != PteKind.PRESENT:
+        return np.int64(-1)
+    if not goes_on(last, word_value(word)):
+        charge(m, Event.LOOKUP_FOLIO, 1)
+    return word_value(word)
+
+
 @inner_kernel
 def pagemap_chunk(m, process, span, first, end):
     """/proc/PID/pagemap of pages of one range."""
@@ -76,12 +87,14 @@ def pagemap_chunk(m, process, span, first, end):
         charge(m, Event.VISIT_PTE, end - first)
         hold_table(m, q, end - first)
         row = pmd_value(m, q)
+        last = np.int64(-1)
         for entry in range(first, end):
             word = m.rows[row, entry]
             if word_kind(word) == PteKind.SWAP:
                 m.counts[OBSERVED + Observed.PAGEMAP_SWAPPED_PAGES] += 1
             elif word_kind(word) != PteKind.NONE:
                 m.counts[OBSERVED + Observed.PAGEMAP_PRESENT_PAGES] += 1
+            last = _look_up(m, word, last)
         return
     hold_pmd(m, q, np.int64(1))
     if kind == RegionState.PMD_SWAP:
@@ -102,12 +115,16 @@ def smaps_chunk(m, process, span, first, end):
         charge(m, Event.VISIT_PTE, end - first)
         hold_table(m, q, end - first)
         row = pmd_value(m, q)
+        last = np.int64(-1)
         for entry in range(first, end):
             kind = word_kind(m.rows[row, entry])
+            last = _look_up(m, m.rows[row, entry], last)
             if kind == PteKind.SWAP:
                 charge(m, Event.LOOKUP_SLOT, 1)
+                charge(m, Event.ACCOUNT_PAGE, 1)
                 m.counts[OBSERVED + Observed.SMAPS_SWAP_PAGES] += 1
             elif kind == PteKind.PRESENT:
+                charge(m, Event.ACCOUNT_PAGE, 1)
                 m.counts[OBSERVED + Observed.SMAPS_RSS_PAGES] += 1
         return
     hold_pmd(m, q, np.int64(1))

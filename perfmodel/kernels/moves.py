@@ -129,6 +129,7 @@ def _moved_word(m, word, by_call):
     if kind == PteKind.SWAP or kind == PteKind.PRESENT:
         word |= SOFT_DIRTY
     if by_call == 0:
+        charge(m, Event.MOVE_PTE, 1)
         if kind == PteKind.SWAP:
             charge(m, Event.LOOKUP_SLOT, 1)
         elif kind == PteKind.PRESENT:

@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from perfmodel.constants import PAGES_PER_PMD, PMD_ORDER, Counter, OrderCounter, RegionState
+from perfmodel.constants import PAGES_PER_PMD, PMD_ORDER, Counter, Event, OrderCounter, RegionState
 from perfmodel.kernels._jit import inner_kernel
+from perfmodel.kernels.clock import charge
 from perfmodel.kernels.folios import (
     add_mappings,
     drop_folio,
@@ -48,8 +49,10 @@ def remove_mappings(m, folio, mappings, by_ptes):
     stays there. A large one that is mapped in part from now on is queued for a deferred split.
     """
     count = add_mappings(m, folio, -mappings)
+    charge(m, Event.ZAP_FOLIO, 1)
     if count == 0:
         if not is_cached(m, folio) or try_free_cache(m, folio):
+            charge(m, Event.FREE_PAGE, np.int64(1) << folio_order(m, folio))
             drop_folio(m, folio)
         return
     order = folio_order(m, folio)

@@ -35,6 +35,7 @@ from perfmodel.kernels.tables import (
     drop_table,
     forget_leaf,
     forget_table,
+    goes_on,
     has_row,
     make_row,
     may_be_writable,
@@ -103,6 +104,7 @@ def fork(m, parent):
         # The parent's userfaultfd keeps its bit.
         m.pmds[q]["flags"] = flags & ~(EXCLUSIVE | WRITABLE)
         if kind == RegionState.PMD_MAPPED:
+            charge(m, Event.CHANGE_FOLIO, 1)
             add_mappings(m, value, np.int64(1))
             forget_leaf(m, q)
             m.state[Cell.FLUSH_WANTED] = 1
@@ -131,9 +133,12 @@ def _share_entries(m, q, copy):
     charge(m, Event.VISIT_PTE, PAGES_PER_PMD)
     hold_table(m, q, np.int64(PAGES_PER_PMD))
     present = False
+    last = np.int64(-1)
     for entry in range(PAGES_PER_PMD):
         word = m.rows[row, entry]
         kind = word_kind(word)
+        before = last
+        last = word_value(word) if kind == PteKind.PRESENT else np.int64(-1)
         if kind == PteKind.NONE:
             continue
         m.rows[other, entry] = word & _SHARED
@@ -144,6 +149,8 @@ def _share_entries(m, q, copy):
         if kind == PteKind.PRESENT:
             add_mappings(m, word_folio(word), np.int64(1))
             charge(m, Event.SET_PTE, 2)
+            if not goes_on(before, last):
+                charge(m, Event.CHANGE_FOLIO, 1)
             present = True
         else:
             add_counts(m, word_value(word), np.int64(1))
@@ -182,6 +189,7 @@ def protect_chunk(m, process, span, first, end, protection):
             m.pmds[q]["protection"] = protection
             if kind == RegionState.PMD_MAPPED:
                 m.pmds[q]["flags"] = protected_flags(pmd_flags(m, q), protection)
+                charge(m, Event.CHANGE_FOLIO, 1)
                 charge(m, Event.SET_PTE, 1)
                 hold_pmd(m, q, np.int64(1))
                 forget_leaf(m, q)
@@ -191,17 +199,24 @@ def protect_chunk(m, process, span, first, end, protection):
     row = pmd_value(m, q)
     table = pmd_kind(m, q) == RegionState.PTE_TABLE
     visited = np.int64(0)
+    last = np.int64(-1)
     changed = False
     for entry in range(first, end):
         word = m.rows[row, entry]
         if (word & PROTECTION_MASK) >> PROTECTION_SHIFT == protection:
+            last = np.int64(-1)
             continue
         visited += 1
         word = (word & ~PROTECTION_MASK) | (protection << PROTECTION_SHIFT)
         if word_kind(word) == PteKind.PRESENT:
             word = protected_flags(word, protection)
             charge(m, Event.SET_PTE, 1)
+            if not goes_on(last, word_value(word)):
+                charge(m, Event.CHANGE_FOLIO, 1)
+            last = word_value(word)
             changed = True
+        else:
+            last = np.int64(-1)
         m.rows[row, entry] = word
     if table and visited > 0:
         if kind == RegionState.PTE_TABLE:

@@ -314,3 +314,9 @@ def mapped_here(m, folio, process, page):
         word = m.rows[pmd_value(m, q), number % PAGES_PER_PMD]
         return word_kind(word) == PteKind.PRESENT and word_folio(word) == folio
     return False
+
+
+@inline_kernel
+def goes_on(last, value):
+    """Whether a present entry maps the page behind that of the entry before it, of one folio."""
+    return last >= 0 and value == last + 1 and value // PAGES_PER_PMD == last // PAGES_PER_PMD

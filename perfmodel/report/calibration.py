@@ -99,10 +99,11 @@ def _summary_lines(groups: dict[str, dict[str, Any]], several: bool) -> list[str
         else "noise: even repetitions predict the odd ones, of one run; several runs say more"
     )
     lines = [
-        f"held out; {floor}; beside: the drift of the run's seen arms taken out",
-        f"{'':68s} {'number':>6s} {'error':>14s} {'noise':>14s} {'beside':>14s} {'90 %':>6s}",
+        f"held out; {floor}; beside: without the drift that the reference loop, or else the seen "
+        "arms of the run tell",
+        f"{'':68s} {'number':>6s} {'error':>14s} {'noise':>14s} {'beside':>14s} {'90 % held':>11s}",
         f"{'':68s} {'':6s} {'worst median':>14s} {'worst median':>14s} {'worst median':>14s} "
-        f"{'held':>6s}",
+        f"{'':>5s} beside",
     ]
     for name, group in groups.items():
         if not group["count"]:
@@ -113,7 +114,8 @@ def _summary_lines(groups: dict[str, dict[str, Any]], several: bool) -> list[str
 
         lines.append(
             f"{name:68s} {group['count']:6d} {pair('abs_error'):>14s} {pair('noise_floor'):>14s} "
-            f"{pair('abs_error_beside_seen'):>14s} {group['coverage']:6.0%}"
+            f"{pair('abs_error_beside_seen'):>14s} {group['coverage']:5.0%} "
+            f"{group['coverage_beside_seen']:6.0%}"
         )
     return lines
 

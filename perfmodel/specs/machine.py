@@ -7,7 +7,15 @@ from typing import Any
 import attrs
 
 from perfmodel.specs.device import SwapDevice
-from perfmodel.specs.quantity import How, Quantity, quantity, text, tuple_of, whole_number
+from perfmodel.specs.quantity import (
+    How,
+    Quantity,
+    number_between,
+    quantity,
+    text,
+    tuple_of,
+    whole_number,
+)
 from perfmodel.specs.translation import Translation
 
 
@@ -52,7 +60,9 @@ class KernelCosts:
     visit_pte_ns: Quantity = quantity("ns", "read one PTE on a walk")
     report_page_ns: Quantity = quantity("ns", "write one page's record for pagemap")
     set_pte_ns: Quantity = quantity("ns", "write one entry that maps nothing new")
-    zap_pte_ns: Quantity = quantity("ns", "remove one present entry and free its page")
+    zap_pte_ns: Quantity = quantity("ns", "remove one present entry")
+    zap_folio_ns: Quantity = quantity("ns", "take a run of mappings from one folio, free it")
+    free_page_ns: Quantity = quantity("ns", "free a folio that nothing maps: share of a page")
     move_pmd_ns: Quantity = quantity("ns", "move one PMD entry and its page table")
     unmap_batch_ns: Quantity = quantity("ns", "batched unmap: once for each run of PTEs")
     unmap_batched_pte_ns: Quantity = quantity("ns", "batched unmap: replace one PTE of the run")
@@ -72,6 +82,13 @@ class KernelCosts:
     zswap_load_page_ns: Quantity = quantity("ns", "decompress one page from zswap")
     compact_scan_page_ns: Quantity = quantity("ns", "compaction: one frame that a scanner passes")
     migrate_page_ns: Quantity = quantity("ns", "compaction: isolate, unmap, copy and map one page")
+    swap_cache_hit_ns: Quantity = quantity("ns", "fault: lock, check and map one cached folio")
+    lookup_folio_ns: Quantity = quantity("ns", "read the folio behind one present entry")
+    account_page_ns: Quantity = quantity("ns", "smaps: add one page up")
+    change_folio_ns: Quantity = quantity("ns", "mprotect and fork: a run of entries of one folio")
+    collapse_folio_ns: Quantity = quantity("ns", "collapse: lock and isolate one folio")
+    move_pte_ns: Quantity = quantity("ns", "UFFDIO_MOVE: locks and checks for one entry")
+    page_table_line_ns: Quantity = quantity("ns", "first walk in a cache line of PTEs")
 
 
 @attrs.frozen
@@ -89,6 +106,7 @@ class FitArm:
 
     scenario: str = attrs.field(validator=text)
     entry: str = attrs.field(validator=text)
+    device: str = attrs.field(default="", validator=attrs.validators.instance_of(str))
 
 
 @attrs.frozen
@@ -106,6 +124,13 @@ def _square(instance: FitRecord, attribute: attrs.Attribute[Any], value: object)
         raise ValueError(f"must have {size} rows and columns, one for each of the parameters")
 
 
+def _overheads(_: object, __: attrs.Attribute[Any], value: object) -> None:
+    if not isinstance(value, dict) or any(
+        not isinstance(overhead, Quantity) or overhead.unit != "ns" for overhead in value.values()
+    ):
+        raise ValueError("must be a table of quantities in ns")
+
+
 _NOT_RECORDED = "not recorded"
 _NO_MODEL_ERROR = Quantity(0.0, 0.0, "1", "the fit does not say it", How.ASSUMED)
 
@@ -118,8 +143,11 @@ class FitRecord:
     `correlation` has one row for each; the standard deviations stand as `spread` beside the values.
     `lower_ns` and `upper_ns` are the ends of their 90 % profile intervals: held anywhere between, a
     price can be made up for by the others. `model_error` is how far a step's time is from the sum
-    of its prices. `shootdown_evidence` is what the shootdown's numbers were taken from, without any
-    fit.
+    of its prices. `overheads` are what the measuring itself added to a step, by its action, and
+    `reference_ns` is how long the loop `reference` took beside the measurements, which all prices
+    are at the speed of; 0 if it was not used. Runs that are divided by it still differ by
+    `run_to_run_beside`. `shootdown_evidence` is what the shootdown's numbers
+    were taken from, without any fit.
     """
 
     date: str = attrs.field(validator=text)
@@ -146,6 +174,10 @@ class FitRecord:
         maximum=1,
         default=_NO_MODEL_ERROR,
     )
+    overheads: dict[str, Quantity] = attrs.field(factory=dict, validator=_overheads)
+    reference: str = attrs.field(default="", validator=attrs.validators.instance_of(str))
+    run_to_run_beside: float = attrs.field(default=0.0, validator=number_between(0.0, 1.0))
+    reference_ns: float = attrs.field(default=0.0, validator=number_between(0.0, 1e14))
 
 
 @attrs.frozen

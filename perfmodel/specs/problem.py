@@ -18,7 +18,9 @@ from perfmodel.specs.quantity import (
     tuple_of,
     whole_number,
 )
+from perfmodel.specs.step import StepAction
 
+OTHER_ACTIONS = "other"
 _PRICE_NAME = re.compile(r"(kernel|cpu|translation|device)\.[a-z][a-z0-9_]*_ns")
 
 
@@ -54,11 +56,14 @@ class ObservedArms:
     entries : tuple of str
     steps : tuple of str
         Names of the steps; all of them if empty.
+    device : str
+        Installed swap device that they were measured on; the problem's own if empty.
     """
 
     scenario: str = attrs.field(validator=text)
     entries: tuple[str, ...] = attrs.field(validator=tuple_of(str))
     steps: tuple[str, ...] = attrs.field(default=(), validator=tuple_of(str))
+    device: str = attrs.field(default="", validator=attrs.validators.instance_of(str))
 
     @entries.validator
     def _are_entries(self, _: object, value: tuple[str, ...]) -> None:
@@ -114,6 +119,13 @@ class FitProblem:
         For free prices that are bounded by more than zero, or have a prior of their own.
     follows : dict of str to str
         Prices that no observation tells, each with the free one whose factor it takes over.
+    overheads : dict of str to Quantity
+        What measuring itself adds to a step, once and whatever the region's size, by the action of
+        the step; ``other`` is that of all actions that are not named. Fitted beside the prices,
+        which then are those of the kernel alone. Nothing is added where this is empty.
+    reference : str
+        The reference loop that every repetition is divided by; none if empty. Runs that lack it
+        are taken as they are.
     location_quantile : float
         The quantile over repetitions that stands for a step's time.
     loss : Loss
@@ -141,15 +153,17 @@ class FitProblem:
     drift_weight: int = whole_number(1, 1000)
     limits: dict[str, Limits] = attrs.field(factory=dict)
     follows: dict[str, str] = attrs.field(factory=dict)
+    overheads: dict[str, Quantity] = attrs.field(factory=dict)
+    reference: str = attrs.field(default="", validator=attrs.validators.instance_of(str))
 
     @observations.validator
     def _are_said_once(self, _: object, value: tuple[ObservedArms, ...]) -> None:
         if not value:
             raise ValueError("must have at least one scenario")
-        names = [arms.scenario for arms in value]
+        names = [(arms.scenario, arms.device) for arms in value]
         for name in names:
             if names.count(name) > 1:
-                raise ValueError(f"names scenario {name} twice")
+                raise ValueError(f"names scenario {name[0]} twice")
 
     @limits.validator
     def _limit_prices(self, _: object, value: object) -> None:
@@ -167,6 +181,19 @@ class FitProblem:
             if not _price_name(name):
                 raise ValueError(f"{str(name)[:80]!r} is no name such as kernel.fault_ns")
 
+    @overheads.validator
+    def _are_overheads(self, _: object, value: object) -> None:
+        if not isinstance(value, dict):
+            raise ValueError("must be a table")
+        known = {action.value for action in StepAction} | {OTHER_ACTIONS}
+        for name, overhead in value.items():
+            if name not in known:
+                raise ValueError(f"{str(name)[:40]!r} is no action of a step, nor {OTHER_ACTIONS}")
+            if not isinstance(overhead, Quantity) or overhead.unit != "ns":
+                raise ValueError(f"{name} must be a quantity in ns")
+            if overhead.spread <= 0:
+                raise ValueError(f"{name} must have a spread")
+
     def __attrs_post_init__(self) -> None:
         for name in self.limits:
             if name not in self.free:
@@ -183,6 +210,16 @@ class FitProblem:
     def limits_of(self, price: str) -> Limits:
         """Bounds and own prior of a free price."""
         return self.limits.get(price, _NO_LIMITS)
+
+    def devices(self) -> tuple[str, ...]:
+        """Installed devices of the observations, the problem's own first."""
+        others = [arms.device for arms in self.observations if arms.device]
+        return tuple(dict.fromkeys([self.device, *others]))
+
+    def overhead_of(self, action: str) -> str:
+        """Name of what measuring adds to a step of this action; empty if nothing is known."""
+        found = action if action in self.overheads else OTHER_ACTIONS
+        return found if found in self.overheads else ""
 
     def arms(self) -> list[tuple[str, str]]:
         """Scenario and entry of every arm that the fit may see."""

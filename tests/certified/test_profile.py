@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from perfmodel.calibrate.fit import OVERHEADS
 from perfmodel.calibrate.profile import build_profile, fit_arms, fit_evidence, write_profile
 from perfmodel.constants import PMD_BYTES
 from perfmodel.errors import InputError
@@ -107,11 +108,12 @@ def test_profile_intervals_hold_the_prices(path: Path) -> None:
     fit = machine.fit
     assert fit is not None
     assert len(fit.lower_ns) == len(fit.upper_ns) == len(fit.parameters)
-    device = machine.devices[load_problem(fit.problem).device]
-    owners = {"kernel": machine.kernel, "cpu": machine.cpu, "devices": device}
+    owners = {"kernel": machine.kernel, "cpu": machine.cpu, "translation": machine.translation}
+    owners |= {f"devices.{name}": device for name, device in machine.devices.items()}
     for name, low, high in zip(fit.parameters, fit.lower_ns, fit.upper_ns, strict=True):
-        value = getattr(owners[name.split(".")[0]], name.rpartition(".")[2]).value
-        assert 0 <= low <= value <= high, name
+        owner, _, field = name.rpartition(".")
+        found = fit.overheads[field] if owner == OVERHEADS else getattr(owners[owner], field)
+        assert 0 <= low <= found.value <= high, name
 
 
 HOST_FACTS = {

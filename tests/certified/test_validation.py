@@ -30,6 +30,7 @@ FILES = sorted((MEASURED / NAME).glob("*-validation-*.json"))
 PROFILES = sorted((ROOT / "calibration" / "profiles").glob("*.toml"))
 PAIRS = "scenario and entry pairs, all steps together"
 WHOLE = "the same without memfds, whose own way in and out nothing predicts"
+NOT_HELD_UP = "the same without fills that the host held up"
 
 
 @pytest.fixture(scope="module")
@@ -69,8 +70,8 @@ def test_a_model_that_moves_breaks_its_gates(
     gates = make_gates(validation, FILES)
     assert broken(gates, validation) == []
     costs = machine.kernel
-    dearer = attrs.evolve(costs.unmap_pte_ns, value=1.3 * costs.unmap_pte_ns.value)
-    moved = attrs.evolve(machine, kernel=attrs.evolve(costs, unmap_pte_ns=dearer))
+    cheaper = attrs.evolve(costs.unmap_pte_ns, value=0.7 * costs.unmap_pte_ns.value)
+    moved = attrs.evolve(machine, kernel=attrs.evolve(costs, unmap_pte_ns=cheaper))
     said = broken(gates, judge(moved, runs))
     assert any("thp-roundtrip zram-lz4 mthp-64k pageout: error" in line for line in said)
     assert not any(" touch: " in line for line in said)
@@ -103,18 +104,48 @@ def test_gates_are_written_and_read_back(validation: Validation, tmp_path: Path)
 def test_what_no_fit_has_seen_is_predicted_about_as_well_as_another_run_would(
     validation: Validation,
 ) -> None:
+    """Of a day on which the machine was slower, so that its drift has to be taken out."""
     summary = validation.summary()
     assert summary["counters_equal"]
     groups = summary["groups"]
     pairs = groups[PAIRS]
     assert pairs["count"] == 3 * 30
-    assert pairs["median_abs_error"] <= max(0.05, pairs["median_noise_floor"])
-    assert pairs["max_abs_error"] <= 0.15
-    steps = groups["steps"]
-    assert steps["median_abs_error"] <= max(0.05, steps["median_noise_floor"])
-    assert 0.85 <= steps["coverage"] <= 0.97
-    assert groups["shmem-pmd brought back"]["median_abs_error"] <= 0.08
+    assert pairs["median_abs_error_beside_seen"] <= 0.05
+    assert pairs["max_abs_error_beside_seen"] <= 0.15
+    assert 0.85 <= pairs["coverage_beside_seen"] <= 0.97
+    assert groups["steps"]["median_abs_error_beside_seen"] <= 0.05
+    assert groups["shmem-pmd brought back"]["median_abs_error_beside_seen"] <= 0.08
     assert groups[WHOLE]["count"] == 3 * 26
+
+
+def test_other_stories_on_two_devices_are_predicted_as_well(machine: Machine) -> None:
+    files = sorted((MEASURED / NAME).glob("*[0-9]-held-out-[0-9].json"))
+    found = judge(machine, [load_measurements(path) for path in files])
+    summary = found.summary()
+    assert summary["counters_equal"]
+    assert {run.device for run in found.arms} == {"zram-lz4", "ram-disk"}
+    pairs = summary["groups"][PAIRS]
+    assert pairs["count"] == 42 * len(files)
+    assert pairs["median_abs_error"] <= 0.05
+    assert 0.85 <= pairs["coverage"] <= 0.97
+    # Three fills had to wait for memory of the host, which takes many times as long.
+    alone = summary["groups"][NOT_HELD_UP]
+    assert 30 <= alone["count"] < summary["groups"][WHOLE]["count"]
+    assert alone["max_abs_error"] <= 0.15
+    assert 0.85 <= alone["coverage_beside_seen"] <= 0.97
+    # The reference loop ran beside all of it.
+    assert all(run.beside_reference for run in found.runs)
+    assert pairs["median_abs_error_beside_seen"] < pairs["median_abs_error"]
+
+
+def test_what_measuring_adds_is_part_of_a_prediction(machine: Machine) -> None:
+    fit = machine.fit
+    assert fit is not None
+    result = load_measurements(FILES[0])[0]
+    without = attrs.evolve(machine, fit=attrs.evolve(fit, overheads={}))
+    with_them, plain = judge(machine, [[result]]), judge(without, [[result]])
+    for run, other in zip(with_them.runs, plain.runs, strict=True):
+        assert run.predicted_ns - other.predicted_ns == pytest.approx(fit.overheads["other"].value)
 
 
 def test_fit_and_held_out_are_told_apart(validation: Validation) -> None:
@@ -143,7 +174,7 @@ def test_noise_floor_is_what_other_runs_say(
 def test_the_drift_of_a_run_comes_from_what_the_fit_has_seen(validation: Validation) -> None:
     drifts = {run.run: run.run_drift for run in validation.runs}
     # The third run was slower than the first two, in all its arms together.
-    assert drifts[2] > 0.03 > max(drifts[0], drifts[1])
+    assert drifts[2] > 0.05 + max(drifts[0], drifts[1])
     groups = validation.summary()["groups"]
     for name in ("steps", PAIRS):
         assert groups[name]["median_abs_error_beside_seen"] < groups[name]["median_abs_error"]
@@ -170,7 +201,7 @@ def test_baselines_are_worse_where_it_matters(
     machine: Machine, runs: list[list[Result]], validation: Validation
 ) -> None:
     assert machine.fit is not None
-    problem = load_problem()
+    problem = load_problem(machine.fit.problem)
     base, device = load_machine(machine.fit.base), load_device(problem.device)
     seen = observe([load_measurements(f) for f in fit_evidence(machine)], problem, base, device)
     found = baselines(validation.held_out(), runs, seen, base, problem.device)
@@ -197,7 +228,7 @@ def test_every_scenario_is_predicted_by_the_others(
     base, device = load_machine(machine.fit.base), load_device(problem.device)
     everything = [*(load_measurements(file) for file in fit_evidence(machine)), *runs]
     rows = leave_one_out(everything, problem, base, device)
-    assert {row.scenario for row in rows} == {
+    assert {row.scenario for row in rows} >= {
         "thp-roundtrip", "thp-zero-roundtrip", "thp-sparse-touch", "thp-two-trips",
     }  # fmt: skip
     assert not any(row.seen_entry for row in rows if row.entry == "shmem-pmd")
@@ -222,14 +253,15 @@ def test_calibrations_agree_within_their_intervals(profiles: list[Machine]) -> N
     for index, first in enumerate(profiles):
         for second in profiles[:index]:
             found = agree(first, second)
-            assert len(found.prices) == len(load_problem().free)
+            assert first.fit is not None
+            assert len(found.prices) == len(first.fit.parameters)
             share, told = found.share(), found.share(told=True)
             assert share is not None
             assert told is not None
             assert share >= 0.9
-            assert told >= 0.9
+            assert told >= 0.85
             # That not all agree by the prior alone.
-            assert sum(price.told for price in found.prices) >= 5
+            assert sum(price.told for price in found.prices) >= 30
 
 
 def test_calibrations_of_different_machines_do_not_agree(profiles: list[Machine]) -> None:

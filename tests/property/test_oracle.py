@@ -73,6 +73,7 @@ def test_a_thp_goes_out_and_comes_back_page_by_page():
         **dict.fromkeys(["FAULT", "SWAPIN_FOLIO", "SWAPIN_PAGE", "READ_REQUEST"], 512),
         **dict.fromkeys(["DECOMPRESS_PAGE", "MAP_PTE", "FREE_SLOT", "ACCESS_CACHED"], 512),
         "WALK_PTE": 1024,  # before the fault, and at the access
+        "PAGE_TABLE_LINE": 64,
     }
     assert mechanism.mapping() == {
         "pmd_mapped_bytes": 0,
@@ -281,6 +282,7 @@ def test_a_forked_childs_write_copies_one_page():
     assert fork.events == {
         "VISIT_PMD": 1,
         "SET_PTE": 2,
+        "CHANGE_FOLIO": 1,
         "PAGE_TABLE_ALLOCATION": 1,
         "TLB_FLUSH": 1,
     }
@@ -298,6 +300,34 @@ def test_a_fork_counts_slots_up_by_one_call_for_each_entry(level, calls):
     assert fork.events["DUPLICATE_CALL"] == calls
     assert fork.events["DUPLICATE_SLOT"] == 512
     assert holds(fork, "cluster") == (calls, 512, 512 // calls)
+
+
+def test_calls_look_folios_up_and_change_them_by_the_run_of_entries():
+    looks = ("pagemap", "smaps", {"action": "protect", "writable": False}, "fork", "unmap")
+    for order, folios in ((0, 512), (4, 32)):
+        _, (*_, pagemap, smaps, protect, fork, unmap) = run(
+            "pageout", "touch", *looks, swapin_order=order
+        )
+        assert pagemap.events["LOOKUP_FOLIO"] == smaps.events["LOOKUP_FOLIO"] == folios
+        assert protect.events["CHANGE_FOLIO"] == fork.events["CHANGE_FOLIO"] == folios
+        assert (pagemap.events["REPORT_PAGE"], smaps.events["ACCOUNT_PAGE"]) == (512, 512)
+        # The child still maps them.
+        assert (unmap.events["ZAP_FOLIO"], unmap.events["FREE_PAGE"]) == (folios, 0)
+
+
+def test_a_cache_hit_is_counted_by_the_fault_that_finds_a_folio():
+    _, (*_, back) = run("pageout", "willneed", "touch")
+    assert back.events["SWAP_CACHE_HIT"] == back.events["FAULT"] == 512
+    assert back.events["SWAPIN_FOLIO"] == 0
+
+
+@pytest.mark.parametrize(("pages", "lines"), [(512, 64), (64, 64), (8, 8), (1, 1)])
+def test_a_line_of_entries_comes_once_to_a_touch(pages, lines):
+    sparse = {"action": "touch", "pages_per_2mib": pages}
+    _, (*_, touch, again) = run("pageout", sparse, sparse)
+    assert touch.events["PAGE_TABLE_LINE"] == lines
+    # What the TLBs still hold is not walked.
+    assert again.events["PAGE_TABLE_LINE"] == (lines if again.events["WALK_PTE"] == pages else 0)
 
 
 def test_shared_pages_are_written_once_and_read_once():

@@ -69,9 +69,9 @@ def test_what_a_fit_knows_together_shows_in_both() -> None:
     by_name = {number.name: number for number in found.numbers}
     assert by_name[DRIFT].share > 0.2
     assert 0.05 < by_name[MODEL].share < 0.5
-    # Fault and folio always come together: one can make up for the other.
-    folio = by_name["kernel.swapin_folio_ns"]
-    assert folio.own > folio.share
+    # Fault and request always come together: one can make up for the other.
+    request = by_name["devices.zram-lz4.read_request_ns"]
+    assert request.own > request.share
     assert found.spread_ns > 0
     best = found.candidates[0]
     assert best.step == "touch"

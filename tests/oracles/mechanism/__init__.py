@@ -21,6 +21,7 @@ from tests.oracles.mechanism import (
     sharing,
     snapshot,
     system,
+    touches,
 )
 from tests.oracles.mechanism.kswapd import GlobalReclaim
 from tests.oracles.mechanism.memory import PAGES
@@ -36,7 +37,7 @@ NO_LIMIT = 1 << 40
 # By the names of specs.step.StepAction.
 ACTIONS: dict[str, Callable[[World, Call], None]] = {
     "fill": lambda world, call: faults.fill(world),
-    "touch": faults.touch,
+    "touch": touches.touch,
     "access": faults.access_pages,
     "pageout": lambda world, call: callers.for_each_chunk(world, call, callers.page_out),
     "cold": lambda world, call: callers.for_each_chunk(world, call, callers.cold),

@@ -130,9 +130,11 @@ def unmap_rmap(world: World, folio: Folio, process: Process, pages: Iterable[int
     gone = {(process.number, page) for page in pages}
     assert gone <= folio.mappings, "only what is mapped can be unmapped"
     folio.mappings -= gone
+    world.event("ZAP_FOLIO")
     if not folio.mappings:
         if folio.cached:
             try_free_cache(world, folio)
+        world.event("FREE_PAGE", 0 if folio.cached else folio.size)
         bury(world, folio)
         return
     if not folio.order or (process.number, WHOLE) in gone or folio.partially_mapped:

@@ -131,6 +131,12 @@ def goes_on(memory: Range, j: int) -> bool:
     )
 
 
+def follows(memory: Range, j: int) -> bool:
+    """Whether an entry maps the page behind that of the entry before it, of the same folio."""
+    before, entry = memory.entries[j - 1], memory.entries[j]
+    return j > 0 and entry.folio is before.folio and entry.page == before.page + 1
+
+
 # MADV_WILLNEED
 
 

@@ -106,6 +106,7 @@ def collapse(world: World, process: Process, memory: Range) -> bool:
     while j < PAGES:
         length = run_of(memory, j, PAGES) if memory.entries[j].folio is not None else 1
         if memory.entries[j].folio is not None:
+            world.event("COLLAPSE_FOLIO")
             zap_present(world, process, memory, range(j, j + length))
         j += length
     memory.drop_table()

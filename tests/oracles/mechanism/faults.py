@@ -54,14 +54,6 @@ def fill(world: World) -> None:
             entry.dirty = entry.kind == "P"
 
 
-def touch(world: World, call: Call) -> None:
-    process = world.processes[call.process]
-    for block in range(world.rules.regions):
-        world.warm = range(0)
-        for page in call.touched():
-            access(world, process, block * PAGES + page, call)
-
-
 def make_table(world: World, memory: Range) -> None:
     memory.make_table()
     world.allocate_table()
@@ -236,6 +228,7 @@ def map_huge(
     world.event("MAP_PMD")
     world.hold("pmd", 1)
     if how == "hit":
+        world.event("SWAP_CACHE_HIT")
         world.event("PUT_SLOT", PAGES)
     put(world, slots)
     alone = write and folio.mapcount == 1
@@ -470,6 +463,7 @@ def map_cached(
     had_mappings = folio.mapcount > 0
     map_span(world, process, memory, span, folio)
     if was_cached:
+        world.event("SWAP_CACHE_HIT")
         world.event("PUT_SLOT", len(slots))
     put(world, slots)
     if world.device.more_than_half_used or (write and not had_mappings):

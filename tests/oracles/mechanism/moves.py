@@ -146,6 +146,7 @@ def move_entries(
         if entry.kind == "N":
             continue
         world.event("VISIT_PTE")
+        world.event("MOVE_PTE")
         if entry.kind == "S":
             world.event("LOOKUP_SLOT")
         elif entry.folio is not None and entry.folio.order:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.oracles.mechanism.blocks import classify
-from tests.oracles.mechanism.callers import visit_table
+from tests.oracles.mechanism.callers import follows, visit_table
 from tests.oracles.mechanism.memory import PAGES, UNMAPPED, Process, Range
 from tests.oracles.mechanism.world import Call, World
 
@@ -48,6 +48,7 @@ def pagemap(world: World, call: Call) -> None:
             entry = memory.page_entry(j)
             world.observe("pagemap_present_pages", entry.has_translation)
             world.observe("pagemap_swapped_pages", entry.kind == "S")
+        look_up(world, memory, start, stop)
 
 
 def smaps(world: World, call: Call) -> None:
@@ -63,10 +64,21 @@ def smaps(world: World, call: Call) -> None:
                 world.observe("smaps_rss_pages", PAGES)
                 world.observe("smaps_pmd_mapped_pages", PAGES)
             continue
+        look_up(world, memory, start, stop)
         for entry in memory.entries[start:stop]:
             world.event("LOOKUP_SLOT", entry.kind == "S")
+            world.event("ACCOUNT_PAGE", entry.kind in ("S", "P"))
             world.observe("smaps_swap_pages", entry.kind == "S")
             world.observe("smaps_rss_pages", entry.kind == "P")
+
+
+def look_up(world: World, memory: Range, start: int, stop: int) -> None:
+    """The folio behind every present PTE is read, once where consecutive PTEs name it."""
+    if memory.table is None:
+        return
+    for j in range(start, stop):
+        read_before = j > start and follows(memory, j)
+        world.event("LOOKUP_FOLIO", memory.entries[j].kind == "P" and not read_before)
 
 
 def visit(world: World, memory: Range, start: int, stop: int) -> None:

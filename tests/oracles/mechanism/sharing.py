@@ -6,6 +6,7 @@ A function that acts on one chunk returns whether a present entry changed, which
 from __future__ import annotations
 
 from tests.oracles.mechanism.callers import (
+    follows,
     for_each_chunk,
     split_for_part,
     visit_table,
@@ -42,6 +43,7 @@ def follow_protection(world: World, process: Process, memory: Range, pages: list
         entry = memory.pmd
         if len(pages) == PAGES:
             if entry.kind == "P":
+                world.event("CHANGE_FOLIO")
                 entry.writable = may_be_writable(process, memory, 0, entry)
                 set_huge_entry(world, process, memory)
             return entry.kind == "P"
@@ -54,6 +56,7 @@ def follow_protection(world: World, process: Process, memory: Range, pages: list
         if entry.kind == "P":
             entry.writable = may_be_writable(process, memory, j, entry)
             world.event("SET_PTE")
+            world.event("CHANGE_FOLIO", not (j - 1 in pages and follows(memory, j)))
             world.translations.forget(process.number, memory.number)
             changed = True
     return changed
@@ -165,6 +168,7 @@ def copy_huge(world: World, child: Process, memory: Range, copy: Range) -> bool:
         world.event("SET_PTE")
         return False
     world.event("SET_PTE", 2)
+    world.event("CHANGE_FOLIO", entry.kind == "P")
     world.hold("pmd", 1)
     if entry.kind == "S":
         duplicate(world, range(entry.slot, entry.slot + PAGES))
@@ -176,11 +180,12 @@ def copy_table(world: World, child: Process, memory: Range, copy: Range) -> bool
     copy.make_table()
     world.event("PAGE_TABLE_ALLOCATION")
     visit_table(world, 0, PAGES)
-    for entry, copied in zip(memory.entries, copy.entries, strict=True):
+    for j, (entry, copied) in enumerate(zip(memory.entries, copy.entries, strict=True)):
         if entry.kind == "N":
             continue
         if entry.kind == "P":
             world.event("SET_PTE", 2)
+            world.event("CHANGE_FOLIO", not follows(memory, j))
             present = True
         elif entry.kind == "S":
             world.event("SET_PTE", 2 if entry.exclusive else 1)

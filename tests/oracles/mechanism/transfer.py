@@ -376,6 +376,7 @@ def discard_lazyfree(world: World, folio: Folio) -> None:
 def free_cached_folio(world: World, folio: Folio) -> None:
     """Reclaim of a folio whose slots hold the same."""
     world.event("FREE_CACHED_FOLIO")
+    world.event("FREE_PAGE", folio.size)
     take_from_cache(world, folio)
 
 
