@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable
+
+# Below that share of equal letters nobody sees what two names have in common.
+_NEAR = 0.5
+
+
+def nearest(wrong: object, known: Iterable[str]) -> str:
+    """What a message adds about a wrong name: the one that was probably meant, if one is near."""
+    found = difflib.get_close_matches(str(wrong)[:80], list(known), 1, _NEAR)
+    return f"; the nearest is {found[0]!r}" if found else ""
 
 
 class PerfmodelError(Exception):

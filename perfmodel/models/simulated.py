@@ -30,7 +30,7 @@ from perfmodel.kernels.layout import Cell
 from perfmodel.models.devices import pack
 from perfmodel.models.memory import fresh_memory, out_of_memory, run_one_step
 from perfmodel.models.physical import physical_frames
-from perfmodel.models.prices import draw_model_errors, draw_prices
+from perfmodel.models.prices import draw_prices, with_model_errors
 from perfmodel.results.provenance import provenance
 from perfmodel.results.result import Result, StepResult
 from perfmodel.specs.catalog import load_device, load_machine, load_policy, load_scenario
@@ -370,11 +370,10 @@ def simulate_draws(
     arm = draw_arm(scenario, machine, device, policy, seed=seed, draws=draws)
     counts, mapping, elapsed, by_run = arm.runs.counts, arm.runs.mapping, arm.elapsed, arm.by_run
     events, prices = abi.events_of(counts), arm.prices[:, :N_EVENTS]
+    if with_model_error:
+        elapsed = with_model_errors(machine, events[0], elapsed, seed)
     steps = []
     for index, step in enumerate(scenario.steps):
-        if with_model_error and machine.fit is not None:
-            missed = draw_model_errors(machine, events[0, index], draws, seed)
-            elapsed[1:, index] = np.rint(elapsed[1:, index] * missed[1:]).astype(np.int64)
         low, high = np.quantile(elapsed[1:, index], [_LOW, _HIGH])
         steps.append(
             StepResult(

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import attrs
 
-from perfmodel.errors import InputError, Problem
+from perfmodel.errors import InputError, Problem, nearest
 from perfmodel.specs import io
 from perfmodel.specs.device import SwapDevice, like
 from perfmodel.specs.experiment import Experiment
@@ -109,7 +109,8 @@ def _locate(kind: str, name: str) -> Path:
     installed = names(kind) | (names("probe") if kind == "scenario" else {})
     if name not in installed:
         known = ", ".join(installed) or "none"
-        message = f"{name[:80]!r} is neither installed nor a path; installed: {known}"
+        hint = nearest(name, installed)
+        message = f"{name[:80]!r} is neither installed nor a path{hint}; installed: {known}"
         raise InputError(Problem(message, key=kind))
     return installed[name]
 
@@ -133,7 +134,8 @@ def _with_kernel_costs(table: dict[str, Any], file: str) -> dict[str, Any]:
     if not isinstance(name, str) or name not in installed:
         known = ", ".join(installed) or "none"
         said = repr(name)[:80] if isinstance(name, str | int | float) else "this"
-        message = f"{said} is no installed table of kernel costs; installed: {known}"
+        hint = nearest(name, installed)
+        message = f"{said} is no installed table of kernel costs{hint}; installed: {known}"
         raise InputError(Problem(message, file=file, key="kernel_costs"))
     rest = {key: value for key, value in table.items() if key != "kernel_costs"}
     if not isinstance(own, dict):
@@ -276,7 +278,8 @@ def load_scenario(name: str | Path, **parameters: int) -> Scenario:
     for key, value in parameters.items():
         if key not in values:
             known = ", ".join(values) or "none"
-            message = f"is no parameter of this scenario; it has: {known}"
+            hint = nearest(key, values)
+            message = f"is no parameter of this scenario{hint}; it has: {known}"
             raise InputError(Problem(message, file=str(path), key=key))
         values[key] = value
     table.pop("parameters", None)
