@@ -11,8 +11,9 @@ _NEAR = 0.5
 
 def nearest(wrong: object, known: Iterable[str]) -> str:
     """What a message adds about a wrong name: the one that was probably meant, if one is near."""
-    found = difflib.get_close_matches(str(wrong)[:80], list(known), 1, _NEAR)
-    return f"; the nearest is {found[0]!r}" if found else ""
+    names = {str(name).lower(): str(name) for name in known}
+    found = difflib.get_close_matches(str(wrong)[:80].lower(), names, 1, _NEAR)
+    return f"; the nearest is {names[found[0]]!r}" if found else ""
 
 
 class PerfmodelError(Exception):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 
 from cyclopts import App, CycloptsError
 
@@ -83,6 +84,13 @@ def main(arguments: list[str] | None = None) -> None:
         # The reader has gone, as with `| head`; say nothing, and let the exit not complain either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 141
+    except OSError as error:
+        # A disk that is full, a terminal that has gone: where it was not told by who wrote.
+        where = f"{error.filename}: " if error.filename else "output: "
+        _print_error(f"{where}{error.strerror or error}")
+        status = InputError.exit_status
+        with suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(status)
 
 

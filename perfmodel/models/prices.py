@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import cache, lru_cache
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -12,8 +13,11 @@ import numpy.typing as npt
 
 from perfmodel.abi import PRICES, delay_quantities, event_quantities, picoseconds
 from perfmodel.constants import N_EVENTS, Event
+from perfmodel.errors import InputError, Problem, nearest
+from perfmodel.specs.catalog import load_device, load_machine
 from perfmodel.specs.device import SwapDevice
 from perfmodel.specs.machine import Machine
+from perfmodel.specs.quantity import Quantity
 from perfmodel.specs.scenario import PageContent
 
 
@@ -21,6 +25,46 @@ def price_name(event: Event, device: SwapDevice) -> str:
     """Full name of an event's price, as a fit's parameter list has it."""
     name = PRICES[event][0]
     return name.replace("device.", f"devices.{device.name}.", 1)
+
+
+def prices(
+    machine: Machine | str | Path,
+    device: SwapDevice | str | Path = "zram-lz4",
+    content: PageContent | str = PageContent.HALF_RANDOM,
+) -> dict[str, Quantity]:
+    """The price of every event on a machine with a swap device, as a simulation pays it.
+
+    Parameters
+    ----------
+    machine, device : spec, or the name or path of one
+    content : PageContent or str
+        What the pages hold, for those prices that depend on it.
+
+    Returns
+    -------
+    dict of str to Quantity
+        By name, such as ``kernel.fault_ns`` or ``devices.zram-lz4.decompress_page_ns``; in
+        nanoseconds, each with its spread, source and how it is known.
+
+    Raises
+    ------
+    InputError
+        If a name, file or content is wrong.
+
+    Examples
+    --------
+    >>> import perfmodel as pm
+    >>> pm.prices("amd-zen3")["kernel.fault_ns"].source
+    """
+    machine = machine if isinstance(machine, Machine) else load_machine(machine)
+    device = device if isinstance(device, SwapDevice) else load_device(device, machine)
+    if content not in list(PageContent):
+        known = ", ".join(PageContent)
+        hint = nearest(content, PageContent)
+        message = f"{str(content)[:40]!r} is none of {known}{hint}"
+        raise InputError(Problem(message, key="content"))
+    quantities = event_quantities(machine, device, PageContent(content))
+    return {price_name(event, device): quantities[event] for event in Event}
 
 
 # Events that came later are drawn apart.

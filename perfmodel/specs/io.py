@@ -57,15 +57,21 @@ def read_bytes(path: Path) -> bytes:
 def read_toml(path: Path) -> dict[str, Any]:
     """Parse a TOML file, with one clear error if it is none."""
     try:
-        return tomllib.loads(read_bytes(path).decode("utf-8"))
+        text = read_bytes(path).decode("utf-8")
     except UnicodeDecodeError as error:
-        problem = Problem(f"is not UTF-8 text (byte {error.start})", file=str(path))
+        message = f"is not UTF-8 text (byte {error.start})"
+        raise InputError(Problem(message, file=str(path))) from None
+    return parse_toml(text, str(path))
+
+
+def parse_toml(text: str, file: str) -> dict[str, Any]:
+    """Parse TOML, with one clear error that names `file` if it is none."""
+    try:
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        problem = Problem(f"is not valid TOML: {error}", file=str(path))
+        problem = Problem(f"is not valid TOML: {error}", file=file)
     except (RecursionError, ValueError):  # nesting or digits beyond what the parser takes
-        problem = Problem(
-            "is not valid TOML: nested too deeply or a number too long", file=str(path)
-        )
+        problem = Problem("is not valid TOML: nested too deeply or a number too long", file=file)
     raise InputError(problem)
 
 
