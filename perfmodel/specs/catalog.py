@@ -181,14 +181,14 @@ def evidence(machine: str) -> dict[str, Path]:
     """
     found: dict[str, Path] = {}
     for folder in measured_folders(str(machine)):
-        for path in sorted(folder.glob("*.json")):
+        for path in folder.glob("*.json"):
             found.setdefault(path.stem, path)
     if not found:
         hosts = sorted({host.name for folder in _MEASURED for host in folder.glob("*")})
         message = f"no measurements of {str(machine)[:80]!r} are installed{nearest(machine, hosts)}"
         known = ", ".join(hosts) or "none"
         raise InputError(Problem(f"{message}; there are some of: {known}", key="machine"))
-    return found
+    return dict(sorted(found.items()))
 
 
 def load_kernel_costs(name: str | Path) -> KernelCosts:

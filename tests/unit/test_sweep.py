@@ -102,7 +102,9 @@ def test_what_prices_miss_widens_intervals_and_moves_no_best_value():
 
 def test_arms_with_the_same_events_miss_the_same():
     """Batched unmap is another swap-out, and the same touch."""
-    study = small_study(entries=("pte", "pte-batched"), pairs=(Pair(above="pte", below="pte-batched"),))
+    study = small_study(
+        entries=("pte", "pte-batched"), pairs=(Pair(above="pte", below="pte-batched"),)
+    )
     ratio = sweep_plan(planned(study, with_model_error(0.3))).dataset["touch_ratio"]
     np.testing.assert_array_equal(ratio.values, 1.0)
 
