@@ -101,6 +101,8 @@ def _check(
     repetitions: int | None,
 ) -> None:
     problems = []
+    if resume is not None and not resume.name:
+        problems.append(Problem("is no file name", key="--resume"))
     if resume and (evidence or save_evidence or repetitions):
         message = "goes on with what the run began with; leave the other options out"
         problems.append(Problem(message, key="--resume"))

@@ -87,6 +87,8 @@ def validate(
     if problems:
         raise InputError(problems)
     picked = pick_machine(machine)
+    if not evidence:
+        load_device(device, picked)  # wrong names before anything that is missing here
     say_if_compiling()
     if evidence:
         runs = [load_measurements(path) for path in evidence]
