@@ -84,7 +84,7 @@ def _to_be_written(path: Path, *, folder: bool) -> None:
                 raise ValueError("It is a file." if folder else "It is a folder.")
             above = path
         else:
-            above = next(each for each in path.parents if each.exists())
+            above = next(each for each in path.parents if each.exists() or each.is_symlink())
             if not above.is_dir():
                 raise ValueError(f"{above} is no folder.")
         if not os.access(above, os.W_OK):

@@ -88,7 +88,9 @@ def validate(
         raise InputError(problems)
     picked = pick_machine(machine)
     if not evidence:
-        load_device(device, picked)  # wrong names before anything that is missing here
+        # Wrong names before anything that is missing here.
+        load_device(device, picked)
+        live.find_scenarios(scenarios)
     say_if_compiling()
     if evidence:
         runs = [load_measurements(path) for path in evidence]

@@ -20,6 +20,7 @@ from tests.unit.test_cli import call
 # What each command needs before it looks at an option.
 NEEDED: dict[str, tuple[str, ...]] = {
     "simulate": ("thp-roundtrip",),
+    "show": ("amd-zen3", "--influence"),
     "measure": ("thp-roundtrip",),
     "sweep": ("page-tables",),
     "report": ("cut.json", "--out", "page"),
