@@ -63,7 +63,6 @@ settings = { memory_limit = "8 MiB" }
 steps = [
     { name = "fill", action = "fill" },
     { name = "run", action = "access", workload = "trace", trace = "sort.trace" },
-    { name = "again", action = "access", workload = "trace", trace = "sort.trace" },
 ]
 """
 
@@ -93,6 +92,7 @@ def test_a_fresh_recording_by_commands_alone(tmp_path: Path, perfmodel_command: 
         imported = json.loads(
             command(
                 *("trace", "import", "-", "sort.trace", "--format", "lackey", "--recent", "64"),
+                *("--most", "12000"),
                 *("--command", " ".join([*recorder, *program]), "--json"),
                 stdin=recording.stderr,
             )
@@ -107,7 +107,8 @@ def test_a_fresh_recording_by_commands_alone(tmp_path: Path, perfmodel_command: 
         "measure": command("measure", *arm, "--repetitions", str(REPETITIONS), "--json"),
         "simulate": command("simulate", *arm, "--machine", MACHINE, "--draws", "20", "--json"),
         "compare": command(
-            *("compare", "sort.toml", "--machine", MACHINE, "--draws", "20", "--json"),
+            *("compare", "sort.toml", "--machine", MACHINE, "--draws", "20"),
+            *("--entries", "pte,pmd", "--json"),
         ),
     }
     for name, text in documents.items():
