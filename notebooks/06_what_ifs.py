@@ -103,7 +103,7 @@ swept, findings = smaller(
     draws=20,
     entries=("pte", "pmd"),
     region=("48 MiB", "128 MiB"),
-    pages=(64, 256, 512),
+    pages=(64, 192, 320, 384, 512),
 )
 break_evens(findings)
 Image(to_small_png(study_figure(swept, findings)))
@@ -133,9 +133,9 @@ print((swept.dataset["back"].sel(bound="best").to_pandas() / 1000).round(0).to_s
 # %% [markdown]
 # ## (g) What if zswap has the pages?
 #
-# Zswap cannot load 2 MiB at once today: a PMD entry is split at the fault, after a try in vain. What
-# a 2 MiB load would be worth is shown by a share of ranges that are on a plain zram device, which
-# can.
+# Zswap cannot load 2 MiB at once today: a PMD entry is split at the fault, after a try in vain.
+# What a 2 MiB load would be worth is shown by a share of ranges that are on a plain zram device,
+# which can.
 
 # %%
 swept, findings = smaller("zswap-whole-loads", entries=("pte", "pmd"))

@@ -448,8 +448,7 @@ class _Maker:
                 case = plan.case(key)
                 self._check_case(case)
             except PerfmodelError as error:
-                message = str(error)
-                self.problems.append(Problem(message, file=self.file))
+                self.problems.append(Problem(str(error), file=self.file))
                 return
         known = [axis.name for axis in plan.axes if axis.is_number and len(axis.values) > 1]
         if study.break_even is not None and (
