@@ -127,6 +127,14 @@ def swapping(gib: int) -> Load:
     return Load(scenario, touch, "pmd", "zram-lz4")
 
 
+@cache
+def mixed() -> Load:
+    """THPs that nothing splits, read and written by turns."""
+    scenario = region(GIB, None, Backing.THP)
+    step = Step("access", StepAction.ACCESS, workload=Workload.CHURN, accesses=ACCESSES)
+    return Load(scenario, step, "pmd", "zram-lz4")
+
+
 # Every CPU's share is larger than the limit; else some would keep all of theirs, and never fault.
 SHARED = 640 * MIB
 CASES = {
@@ -138,6 +146,7 @@ CASES = {
     "accesses-times-10": (lambda: thrash("zram-lz4", 1, 10 * FEW), 1, "2560 Ki accesses"),
     "resident-1-gib": (lambda: resident(1), ACCESSES, "one access of a THP"),
     "resident-1-tib": (lambda: resident(1024), ACCESSES, "one access of a THP"),
+    "reads-and-writes": (mixed, ACCESSES, "one access of a THP, some of them writes"),
     "swapping-1-gib": (lambda: swapping(1), 512, "one major fault behind a PMD swap entry"),
     "swapping-1-tib": (lambda: swapping(1024), 512 << 10, "one major fault of a PMD swap entry"),
 }

@@ -39,6 +39,7 @@ from perfmodel.kernels.layout import (
     HOLDS,
     OBSERVED,
     PMD,
+    SHARES,
     SPARE_FOLIOS,
     SPARE_ROWS,
     WAITS,
@@ -63,6 +64,10 @@ PARAMETERS = np.dtype(
             "batched_unmap",
             "content",
             "zswap",
+            "zswap_pool",
+            "zswap_stays",
+            "zswap_bytes",
+            "zswap_bytes_last",
             "page_cluster",
             "vma_readahead",
             "synchronous",
@@ -293,6 +298,8 @@ def pack_parameters(
         "batched_unmap": int(policy.batched_unmap),
         "content": int(Content[scenario.region.content.name]),
         "zswap": int(Zswap[settings.zswap.name]),
+        "zswap_pool": int(settings.zswap_pool is not None),
+        "zswap_stays": int(settings.zswap_pool is not None and not settings.zswap_pool.writeback),
         "page_cluster": settings.page_cluster,
         "vma_readahead": int(settings.vma_readahead),
         "synchronous": int(device.synchronous),
@@ -377,7 +384,7 @@ def name_observed(counts: npt.NDArray[np.int64]) -> dict[str, int]:
 
 def waits_of(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """Picoseconds waited, by `Wait`, among all counts."""
-    return counts[..., WAITS:]
+    return counts[..., WAITS:SHARES]
 
 
 def name_holds(counts: npt.NDArray[np.int64]) -> dict[str, dict[str, int]]:
@@ -391,14 +398,20 @@ def name_holds(counts: npt.NDArray[np.int64]) -> dict[str, dict[str, int]]:
     }
 
 
-def state_sizes(scenario: Scenario, processes: int, most_bytes: int) -> npt.NDArray[np.int64]:
+def state_sizes(
+    scenario: Scenario, processes: int, most_bytes: int, devices: int = 1
+) -> npt.NDArray[np.int64]:
     """Sizes of one run's state: regions, clusters, neighbour's slots, free clusters, processes,
     folios and rows.
+
+    `clusters` are those of all swap devices but the first one's first; the neighbour's slots and
+    free clusters are those of a single device.
 
     The pools of folios and of rows (PTE tables and slot words) are as large as a run could ever
     need, or as `most_bytes` allows; what a run does not use never becomes real memory.
     """
-    regions, clusters = scenario.region.count, scenario.clusters
+    regions = scenario.region.count
+    clusters = sum(1 + space.clusters for space in scenario.spaces(devices)) - 1
     pages = processes * regions * PAGES_PER_PMD
     folios = pages + SPARE_FOLIOS
     rows = processes * (regions + 1) + clusters + 1 + SPARE_ROWS
@@ -413,9 +426,10 @@ def state_sizes(scenario: Scenario, processes: int, most_bytes: int) -> npt.NDAr
     )
 
 
-def compact_bytes(scenario: Scenario, processes: int) -> int:
+def compact_bytes(scenario: Scenario, processes: int, devices: int = 1) -> int:
     """Memory that one run takes before anything is split."""
-    regions, clusters = scenario.region.count, scenario.clusters
+    regions = scenario.region.count
+    clusters = sum(1 + space.clusters for space in scenario.spaces(devices)) - 1
     return (
         processes * (regions + 1) * PMD.itemsize
         + regions * FOLIO.itemsize

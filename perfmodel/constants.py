@@ -408,3 +408,23 @@ class Mapping(IntEnum):
 
 
 N_MAPPING = len(Mapping)
+
+
+class Share(IntEnum):
+    """What each swap device has done in a step, and how full it is after it.
+
+    The first ones are the events that a device has prices of its own for, see `DEVICE_EVENTS`.
+    """
+
+    READ_REQUEST = 0
+    WRITE_REQUEST = 1
+    DECOMPRESS_PAGE = 2
+    COMPRESS_PAGE = 3
+    FREE_SLOT = 4
+    USED_SLOTS = 5
+
+
+N_SHARES = len(Share)
+DEVICE_EVENTS = tuple(Event[share.name] for share in Share if share is not Share.USED_SLOTS)
+# Swapped to at the same time; the kernel itself has room for about twenty.
+MOST_SWAP_DEVICES = 8

@@ -28,7 +28,7 @@ from perfmodel.measure.run import DEFAULT_REPETITIONS, check_repetitions, measur
 from perfmodel.measure.session import put_back_left_over
 from perfmodel.models.simulated import DEFAULT_DRAWS
 from perfmodel.results.result import Result
-from perfmodel.specs.catalog import load_device, load_scenario
+from perfmodel.specs.catalog import load_devices, load_scenario
 from perfmodel.specs.device import SwapDevice
 from perfmodel.specs.policy import SHMEM_ENTRY, VARIANT_POLICIES
 from perfmodel.specs.scenario import Scenario
@@ -60,7 +60,7 @@ def compare(
     machine
         Name or path of a machine or profile; the best for this processor without it.
     device
-        Name or path of a swap device.
+        Name or path of a swap device, or several with priorities: zram-lz4:100,optane-p5800x:-2.
     entries
         Arms, separated by commas: pte, mthp-16k to mthp-1024k, pmd; pte-batched, pmd-lazy.
     measured
@@ -87,7 +87,7 @@ def compare(
         check_repetitions(repetitions)
     loaded = load_scenario(scenario, **parse_parameters(parameter))
     picked = pick_machine(machine)
-    swap_device = load_device(device, picked)
+    swap_device = load_devices(device, picked)
     say_if_compiling()
     comparison = study.compare(
         loaded,

@@ -28,7 +28,7 @@ def measure(
     scenario
         Name or path of a scenario.
     device
-        Name or path of the swap device to set up.
+        Name or path of the swap device to set up, or of several: zram-lz4:100,ram-disk:-2.
     entry
         pte, mthp-16k to mthp-1024k, shmem-pmd, or pmd on a kernel that has it.
     repetitions

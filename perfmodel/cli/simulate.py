@@ -42,7 +42,7 @@ def simulate(
     machine
         Name or path of a machine or profile; the best for this processor without it.
     device
-        Name or path of a swap device.
+        Name or path of a swap device, or several with priorities: zram-lz4:100,optane-p5800x:-2.
     entry
         pte, mthp-16k to mthp-1024k or pmd; pte-batched or pmd-lazy.
     parameter

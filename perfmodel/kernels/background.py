@@ -11,7 +11,7 @@ from perfmodel.constants import (
     PteKind,
     RegionState,
 )
-from perfmodel.kernels._jit import inner_kernel
+from perfmodel.kernels._jit import inline_kernel, inner_kernel
 from perfmodel.kernels.clock import charge, hold_table
 from perfmodel.kernels.faults import map_huge, map_ptes
 from perfmodel.kernels.folios import (
@@ -40,19 +40,23 @@ from perfmodel.kernels.layout import (
     SLOT_ZSWAP,
     Cell,
 )
-from perfmodel.kernels.readahead import swap_in_with_readahead
+from perfmodel.kernels.lru import admit, is_limited, shadow_of
+from perfmodel.kernels.pressure import charge_memory
+from perfmodel.kernels.readahead import page_of_slot, swap_in_with_readahead
 from perfmodel.kernels.reclaim import split_folio, swap_out
-from perfmodel.kernels.requests import request
+from perfmodel.kernels.requests import end_requests, request
 from perfmodel.kernels.slots import (
     cached_folio,
     detail,
-    fresh_device,
+    fresh_devices,
+    is_fresh,
     is_whole,
     release_row,
     runs_short,
     slot_word,
 )
 from perfmodel.kernels.swap_cache import NO_FALLBACK, classify, try_huge_read
+from perfmodel.kernels.swap_devices import charge_write
 from perfmodel.kernels.swap_io import write_folio
 from perfmodel.kernels.tables import (
     is_alive,
@@ -65,6 +69,8 @@ from perfmodel.kernels.tables import (
     word_kind,
     word_value,
 )
+from perfmodel.kernels.zswap import WRITEBACK_LOGGED, choose_cold
+from perfmodel.kernels.zswap_pool import forget_stored, is_shrink_queued
 
 _ONE = 1
 
@@ -106,7 +112,9 @@ def reclaim(m):
                 if folio >= 0:
                     swap_out(m, folio)
     for write in range(2):
-        for cluster in range(m.state[Cell.FRESH_CLUSTER]):
+        for cluster in range(m.state[Cell.CLUSTERS] + 1):
+            if is_fresh(m, cluster):
+                continue
             if runs_short(m):
                 return
             offset = 0
@@ -183,7 +191,9 @@ def swapoff(m):
                 if runs_short(m):
                     return
                 _unuse_range(m, process, pmd_number(m, process, span))
-    for cluster in range(m.state[Cell.FRESH_CLUSTER]):
+    for cluster in range(m.state[Cell.CLUSTERS] + 1):
+        if is_fresh(m, cluster):
+            continue
         offset = 0
         while offset < PAGES_PER_PMD:
             folio = cached_folio(m, cluster * PAGES_PER_PMD + offset)
@@ -196,7 +206,7 @@ def swapoff(m):
         c = m.clusters[cluster]
         if np.int64(c["flags"]) & CLUSTER_DETAILED:
             release_row(m, np.int64(c["value"]))
-    fresh_device(m)
+    fresh_devices(m)
 
 
 @inner_kernel
@@ -218,7 +228,9 @@ def _split_large(m, folio, first, end):
 @inner_kernel
 def split_folios(m, first, end):
     """The shrinker of the deferred-split queue takes cached and partially mapped folios."""
-    for cluster in range(m.state[Cell.FRESH_CLUSTER]):
+    for cluster in range(m.state[Cell.CLUSTERS] + 1):
+        if is_fresh(m, cluster):
+            continue
         if runs_short(m):
             return
         offset = 0
@@ -298,10 +310,49 @@ def zswap_writeback(m, first, end):
             own_frames(m, folio, FOR_FAULT)
             enter_cache(m, folio, slot)
             m.rows[detail(m, slot // PAGES_PER_PMD), slot % PAGES_PER_PMD] &= ~SLOT_ZSWAP
-            charge(m, Event.ZSWAP_LOAD_PAGE, 1)
-            charge(m, Event.SWAPIN_FOLIO, 1)
-            request(m, folio, slot, np.int64(1))
-            charge(m, Event.WRITE_REQUEST, 1)
-            charge(m, Event.COMPRESS_PAGE, 1)
-            m.counts[COUNTERS + Counter.PSWPOUT] += 1
-            m.counts[COUNTERS + Counter.ZSWPWB] += 1
+            forget_stored(m, slot)
+            _write_back(m, folio, slot)
+
+
+@inline_kernel
+def _write_back(m, folio, slot):
+    charge(m, Event.ZSWAP_LOAD_PAGE, 1)
+    charge(m, Event.SWAPIN_FOLIO, 1)
+    request(m, folio, slot, np.int64(1))
+    charge_write(m, slot, np.int64(1))
+    m.counts[COUNTERS + Counter.PSWPOUT] += 1
+    m.counts[COUNTERS + Counter.ZSWPWB] += 1
+
+
+@inner_kernel
+def _shrink_zswap(m):
+    """Zswap's worker: the coldest pages go to the device, each by a folio in the swap cache.
+
+    It chooses first and writes then.
+    """
+    # It is no part of the fault or call before it, whose folios it may have reclaimed.
+    m.state[Cell.CALL] += 1
+    chosen = choose_cold(m.zswap)
+    for index in range(chosen):
+        if runs_short(m):
+            return
+        slot = m.zswap.log[index]
+        charge_memory(m, np.int64(1))
+        page = page_of_slot(m, slot, m.zswap.region_pages[slot])
+        shadow = shadow_of(m, slot)
+        folio = new_folio(m, np.int64(0), page)
+        own_frames(m, folio, FOR_FAULT)
+        enter_cache(m, folio, slot)
+        if is_limited(m):
+            admit(m, folio, shadow)
+        m.rows[detail(m, slot // PAGES_PER_PMD), slot % PAGES_PER_PMD] &= ~SLOT_ZSWAP
+        _write_back(m, folio, slot)
+    m.zswap.counts[WRITEBACK_LOGGED] = 0
+    end_requests(m)
+
+
+@inline_kernel
+def shrink_zswap(m):
+    """Let zswap's worker run if it was asked for."""
+    if is_shrink_queued(m):
+        _shrink_zswap(m)

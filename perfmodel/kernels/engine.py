@@ -28,6 +28,7 @@ from perfmodel.kernels.advice import pageout_chunk, willneed_chunk
 from perfmodel.kernels.background import (
     memory_failure,
     reclaim,
+    shrink_zswap,
     split_folios,
     swapoff,
     zswap_writeback,
@@ -45,6 +46,7 @@ from perfmodel.kernels.layout import (
     TRACKED,
     UNMAPPED_PAGE,
     Cell,
+    SwapCell,
 )
 from perfmodel.kernels.looks import mincore_chunk, pagemap_chunk, smaps_chunk
 from perfmodel.kernels.lru import (
@@ -56,9 +58,9 @@ from perfmodel.kernels.lru import (
 from perfmodel.kernels.moves import move, remap
 from perfmodel.kernels.requests import end_requests
 from perfmodel.kernels.slots import (
-    add_neighbour,
+    add_neighbours,
     fill_pools,
-    fresh_device,
+    fresh_devices,
     runs_short,
 )
 from perfmodel.kernels.spaces import (
@@ -67,6 +69,7 @@ from perfmodel.kernels.spaces import (
     protect_chunk,
     write_protect_chunk,
 )
+from perfmodel.kernels.swap_devices import note_shares
 from perfmodel.kernels.tables import (
     is_alive,
     pmd_flags,
@@ -86,14 +89,14 @@ _RACED_FIRST = PAGES_PER_PMD // 2
 
 
 @kernel
-def prepare(memory, regions, clusters, neighbour_slots, free_clusters):
-    """A process with an empty region, and the swap device as the scenario finds it."""
+def prepare(memory, regions):
+    """A process with an empty region, and the swap devices as the scenario finds them."""
     m = refer(memory)
     m.state[:] = 0
     m.state[Cell.REGIONS] = regions
     m.state[Cell.CPUS] = 1
     m.state[Cell.RANGES] = regions + 1
-    m.state[Cell.CLUSTERS] = clusters
+    m.state[Cell.CLUSTERS] = m.swap[m.swap.shape[0] - 1, SwapCell.END_CLUSTER] - 1
     m.state[Cell.PROCESSES] = 1
     m.state[Cell.KHUGEPAGED_WAKES] = -1
     m.state[Cell.KHUGEPAGED_PROCESS] = -1
@@ -108,9 +111,8 @@ def prepare(memory, regions, clusters, neighbour_slots, free_clusters):
     m.pmds[regions]["protection"] = UNMAPPED_PAGE
     flush(m)
     prepare_lists(m)
-    fresh_device(m)
-    if neighbour_slots > 0:
-        add_neighbour(m, neighbour_slots, free_clusters)
+    fresh_devices(m)
+    add_neighbours(m)
 
 
 @inline_kernel
@@ -130,6 +132,7 @@ def _fault(m, process, q, entry, write):
     note_last_fault(m)
     major = m.counts[COUNTERS + Counter.PGMAJFAULT] - before
     record_own(m, Happening.FAULT.value, major, begin, m.state[Cell.NOW], entry)
+    shrink_zswap(m)
 
 
 @inline_kernel
@@ -270,6 +273,7 @@ def _calls(m, step):
             last = min(PAGES_PER_PMD, first + end - number)
             _act_on_chunk(m, step, number // PAGES_PER_PMD, first, last)
             number += last - first
+            shrink_zswap(m)
         end_call(m)
 
 
@@ -378,6 +382,8 @@ def run_step(memory, step):
             m.state[process_cell(step["process"]) + ALIVE] = 0
     else:
         _act(m, step)
+    shrink_zswap(m)
+    note_shares(m)
     m.state[Cell.STEP] += 1
     return np.int64(-1)
 

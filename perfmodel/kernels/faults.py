@@ -55,6 +55,7 @@ from perfmodel.kernels.requests import end_requests, wait_for_read
 from perfmodel.kernels.rmap import mappings_in, remove_mappings
 from perfmodel.kernels.slots import cached_folio, more_than_half_used, slot_word
 from perfmodel.kernels.swap_cache import NO_FALLBACK, classify, try_huge_read
+from perfmodel.kernels.swap_devices import is_synchronous
 from perfmodel.kernels.swap_io import count_order, read_folio
 from perfmodel.kernels.tables import (
     is_armed,
@@ -103,7 +104,7 @@ def map_huge(m, q, was_cached, may_write, write):
     if was_cached == 1:
         charge(m, Event.PUT_SLOT, PAGES_PER_PMD)
     # A synchronous device is asked again at little cost; a device that fills up needs its slots.
-    leaves = m.parameters["synchronous"] == 1 or (write == 1 and others == 0)
+    leaves = is_synchronous(m, slot) or (write == 1 and others == 0)
     put_huge(m, cluster, folio, leaves or more_than_half_used(m))
 
 
@@ -211,7 +212,7 @@ def _read_directly(m, process, q, entry, slot):
     if is_limited(m):
         admit(m, folio, shadow_of(m, slot))
     flags = slot_word(m, slot) & (SLOT_ZERO | SLOT_ZSWAP)
-    read_folio(m, order, flags, np.int64(1))
+    read_folio(m, order, slot, flags, np.int64(1))
     hold_cluster(m, slot // PAGES_PER_PMD, size)
     keep_warm(m, q, first, size)
     carried = (m.rows[pmd_value(m, q), entry] & CARRIED) | EXCLUSIVE
@@ -248,7 +249,7 @@ def swap_in_pte(m, process, q, entry, write, by_fault):
         wait_for_read(m, folio, np.int64(Wait.PAGE_IN_FLIGHT))
     else:
         m.counts[COUNTERS + Counter.PGMAJFAULT] += by_fault
-        if m.parameters["synchronous"] == 1 and word & SLOT_COUNT == 1:
+        if is_synchronous(m, slot) and word & SLOT_COUNT == 1:
             _read_directly(m, process, q, entry, slot)
             return
         folio = swap_in_with_readahead(m, process, q, entry, slot)

@@ -11,18 +11,21 @@ from typing import NamedTuple
 import numpy as np
 
 from perfmodel.constants import (
+    MOST_SWAP_DEVICES,
     N_COUNTERS,
     N_EVENTS,
     N_FALLBACKS,
     N_HOLDS,
     N_LOCKS,
     N_OBSERVED,
+    N_SHARES,
     N_WAITS,
     PAGES_PER_PMD,
 )
 from perfmodel.kernels._jit import inline_kernel
 from perfmodel.kernels.buddy import Frames
 from perfmodel.kernels.device_layout import Device
+from perfmodel.kernels.zswap import ZswapState
 
 PMD = np.dtype(
     [
@@ -132,13 +135,13 @@ class Cell(IntEnum):
 
     REGIONS = 0
     RANGES = 1  # per process: the regions and one more, for memory that is not aligned
-    CLUSTERS = 2  # behind cluster 0
+    CLUSTERS = 2  # of all swap devices, behind cluster 0
     PROCESSES = 3  # ever alive
     STEP = 4
     REFUSE_WRITE = 5
-    USED_SLOTS = 6
+    USED_SLOTS = 6  # of all swap devices
     CHARGED_PAGES = 7
-    FRESH_CLUSTER = 8  # this one and those behind have never been used
+    ROTATIONS = 8  # of swap devices of equal priority
     FRESH_FOLIO = 9
     FREE_FOLIO = 10
     FRESH_ROW = 11
@@ -160,8 +163,7 @@ class Cell(IntEnum):
     KHUGEPAGED_BEGINNINGS = 26  # how often this pass has begun with the first process
     KHUGEPAGED_FAILURES = 27  # of its allocations in this pass
     KHUGEPAGED_REFUSED = 28  # whether the last range that it looked at found no memory
-    HEADS = 30  # of each list of clusters
-    TAILS = 54
+    SWAP_DEVICE = 30  # the one that was asked for slots last
     CPUS = 78  # that run this step
     CPU = 79  # the one that runs now; its own cells follow
     NOW = 80  # its clock, picoseconds
@@ -198,12 +200,33 @@ class Cell(IntEnum):
     PENDING_PAGES = 119
     PENDING_NEXT = 120  # the slot that would go on
     PENDING_WRITE = 121
-    LAST_SUBMISSION = 122  # picoseconds
     REQUESTS = 123
     WRITTEN_HEAD = 124  # of `Memory.written`
     WRITTEN_TAIL = 125
     PROCESS = 128  # PROCESS_CELLS for each process
 
+
+class SwapCell(IntEnum):
+    """One swap device, in its row of `Memory.swap`: what it is, and how it stands."""
+
+    FIRST_CLUSTER = 0  # its slot 0 is the header
+    END_CLUSTER = 1
+    PRIORITY = 2
+    SYNCHRONOUS = 3
+    BLOCK_DEVICE = 4
+    DEVICE_MODEL = 5
+    NEIGHBOUR_SLOTS = 6  # as the scenario finds it
+    FREE_CLUSTERS = 7
+    PRICES = 8  # of `DEVICE_EVENTS`, picoseconds
+    FRESH_CLUSTER = 16  # this one and those behind have never been used
+    USED_SLOTS = 17  # with the header
+    TURN = 18  # of those with equal priority the least is next
+    LAST_SUBMISSION = 19  # picoseconds
+    HEADS = 20  # of each list of clusters
+    TAILS = 44
+
+
+SWAP_COLUMNS = 68
 
 # What belongs to one CPU: the cells from NOW to WARM_FROM. Those of the one that runs stand there,
 # those of the others wait behind the processes.
@@ -263,7 +286,8 @@ FALLBACKS = COUNTERS + N_COUNTERS
 OBSERVED = FALLBACKS + N_FALLBACKS
 HOLDS = OBSERVED + N_OBSERVED
 WAITS = HOLDS + N_LOCKS * N_HOLDS
-N_COUNTS = WAITS + N_WAITS
+SHARES = WAITS + N_WAITS
+N_COUNTS = SHARES + MOST_SWAP_DEVICES * N_SHARES
 
 # A row of `Memory.locks`: which lock it is about, and its last holds in order of time.
 LOCK_SETS = 1024
@@ -310,13 +334,16 @@ class Memory(NamedTuple):
     shadows : int64, one for each slot: age x 2 + workingset + 1, or 0
     cluster_shadows : int64, one for each cluster, where all its slots are alike
     frames : Frames, if memory is finite
-    device : Device, if it works beside the CPUs and has a service model
+    swap : int64, shape (swap devices, SWAP_COLUMNS), by `SwapCell`
+    device : Device, its arrays with a row for each swap device; at work only for those that work
+        beside the CPUs and have a service model
+    zswap : ZswapState, if its pool has a limit
     done : int64, picoseconds, one for each folio: when its read is complete, or minus its write
     written : int64, folios that have been written, for reclaim; a ring
     state : int64, shape (STATE_CELLS,), by `Cell`, then processes, then collected folios
     prices : int64, shape (N_PRICES,), picoseconds: of events, then by `Delay`
     counts : int64, shape (N_COUNTS,), of one step: events, counters, fallbacks, observed, holds,
-        and picoseconds waited
+        picoseconds waited, and each swap device's share
     locks : int64, shape (LOCK_SETS, LOCK_COLUMNS)
     trace : int64, shape (CPUs, accesses), accesses of an access step: 2 x page of the CPU's share
         + (1 for a write)
@@ -334,7 +361,9 @@ class Memory(NamedTuple):
     shadows: np.ndarray
     cluster_shadows: np.ndarray
     frames: Frames
+    swap: np.ndarray
     device: Device
+    zswap: ZswapState
     done: np.ndarray
     written: np.ndarray
     state: np.ndarray

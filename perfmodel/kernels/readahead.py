@@ -26,11 +26,13 @@ from perfmodel.kernels.layout import (
     SLOT_ZERO,
     SLOT_ZSWAP,
     Cell,
+    SwapCell,
 )
 from perfmodel.kernels.lru import admit, is_limited, shadow_of
 from perfmodel.kernels.pressure import charge_memory
-from perfmodel.kernels.requests import is_asynchronous, request, wait_for_read
+from perfmodel.kernels.requests import request, wait_for_read
 from perfmodel.kernels.slots import detail, slot_word
+from perfmodel.kernels.swap_devices import device_of, is_synchronous
 from perfmodel.kernels.swap_io import read_folio
 from perfmodel.kernels.tables import (
     is_alive,
@@ -42,6 +44,7 @@ from perfmodel.kernels.tables import (
     word_kind,
     word_value,
 )
+from perfmodel.kernels.zswap_pool import forget_stored
 
 # More hits than this do not fit into the kernel's word.
 _MOST_HITS = 63
@@ -65,9 +68,10 @@ def read_into_cache(m, slot, page, previous):
     if is_limited(m):
         admit(m, folio, shadow)
         m.links[folio]["locked"] = m.state[Cell.CALL]
-    merged = m.parameters["synchronous"] == 0 and slot == previous + 1
-    read_folio(m, np.int64(0), flags, np.int64(0) if merged else np.int64(1))
-    if is_asynchronous(m) and not flags & (SLOT_ZERO | SLOT_ZSWAP):
+    asynchronous = not is_synchronous(m, slot)
+    merged = asynchronous and slot == previous + 1
+    read_folio(m, np.int64(0), slot, flags, np.int64(0) if merged else np.int64(1))
+    if asynchronous and not flags & (SLOT_ZERO | SLOT_ZSWAP):
         request(m, folio, slot, np.int64(0))
     if flags & SLOT_ZERO:
         return previous
@@ -75,6 +79,7 @@ def read_into_cache(m, slot, page, previous):
         # The cache is the only owner from now on.
         set_flag(m, folio, np.int64(FOLIO_DIRTY))
         m.rows[detail(m, slot // PAGES_PER_PMD), slot % PAGES_PER_PMD] &= ~SLOT_ZSWAP
+        forget_stored(m, slot)
         return previous
     return slot
 
@@ -184,7 +189,10 @@ def page_of_slot(m, slot, guess):
 
 @inner_kernel
 def _by_slot(m, slot, page):
-    """Readahead of the aligned block of slots around the one that a fault names."""
+    """Readahead of the aligned block of slots around the one that a fault names.
+
+    What it remembers of the last fault is the slot's number on its own device, whichever that was.
+    """
     most = 1 << m.parameters["page_cluster"]
     previous_read = np.int64(NO_SLOT)
     if most > 1:
@@ -192,13 +200,15 @@ def _by_slot(m, slot, page):
         m.state[Cell.SLOT_READAHEAD_HITS] = 0
         before = m.state[Cell.SLOT_READAHEAD_PREVIOUS]
         window = m.state[Cell.SLOT_READAHEAD_WINDOW]
-        pages = _window_pages(before, slot, hits, most, window)
+        device = device_of(m, slot // PAGES_PER_PMD)
+        header = m.swap[device, SwapCell.FIRST_CLUSTER] * PAGES_PER_PMD
+        pages = _window_pages(before, slot - header, hits, most, window)
         if hits == 0:
-            m.state[Cell.SLOT_READAHEAD_PREVIOUS] = slot
+            m.state[Cell.SLOT_READAHEAD_PREVIOUS] = slot - header
         m.state[Cell.SLOT_READAHEAD_WINDOW] = pages
         if pages > 1:
-            first = max(slot // pages * pages, 1)
-            end = (m.state[Cell.CLUSTERS] + 1) * PAGES_PER_PMD
+            first = max(slot // pages * pages, header + 1)
+            end = m.swap[device, SwapCell.END_CLUSTER] * PAGES_PER_PMD
             for other in range(first, min(slot // pages * pages + pages, end)):
                 word = slot_word(m, other)
                 if word >> SLOT_FOLIO_SHIFT or word & SLOT_COUNT == 0:

@@ -7,17 +7,20 @@ is complete at once.
 
 import numpy as np
 
-from perfmodel.constants import PAGE_BYTES, Happening, Wait
+from perfmodel.constants import PAGE_BYTES, PAGES_PER_PMD, Happening, Wait
 from perfmodel.kernels._jit import inline_kernel, inner_kernel
 from perfmodel.kernels.clock import record_own, wait_until
 from perfmodel.kernels.device import submit
 from perfmodel.kernels.device_layout import Cell as DeviceCell
+from perfmodel.kernels.device_layout import Device
 from perfmodel.kernels.layout import (
     MOST_PENDING,
     PENDING,
     Cell,
+    SwapCell,
 )
 from perfmodel.kernels.random import uniform_32
+from perfmodel.kernels.swap_devices import device_of
 
 _STREAM = 5000
 _NOT_YET = -((1 << 63) - 1)
@@ -26,14 +29,22 @@ _AT_ONCE = -1
 
 @inline_kernel
 def is_asynchronous(m):
-    """Whether I/O goes on while a CPU does something else."""
+    """Whether I/O of any swap device goes on while a CPU does something else."""
     return m.parameters["synchronous"] == 0
 
 
 @inline_kernel
-def has_model(m):
-    """Whether requests take their time in a model of the device, not by a price."""
-    return m.parameters["device_model"] == 1
+def _has_model(m, slot):
+    """Whether requests for a slot take their time in a model of its device, not by a price."""
+    if m.parameters["device_model"] == 0:
+        return False
+    return m.swap[device_of(m, slot // PAGES_PER_PMD), SwapCell.DEVICE_MODEL] == 1
+
+
+@inline_kernel
+def _is_served(m, folio):
+    """The same for the slots of a folio in the swap cache."""
+    return _has_model(m, np.int64(m.folios[folio]["cluster"]) * PAGES_PER_PMD)
 
 
 @inner_kernel
@@ -52,11 +63,12 @@ def submit_pending(m):
     if count == 0:
         return
     write = m.state[Cell.PENDING_WRITE]
-    d = m.device
+    swap = device_of(m, (m.state[Cell.PENDING_NEXT] - 1) // PAGES_PER_PMD)
+    d = Device(m.device.parameters[swap], m.device.state[swap])
     d.state[DeviceCell.QUEUE] = m.state[Cell.CPU] % d.parameters["queues"]
     # Another CPU, whose clock is behind, may have submitted something later.
-    now = max(m.state[Cell.NOW], m.state[Cell.LAST_SUBMISSION])
-    m.state[Cell.LAST_SUBMISSION] = now
+    now = max(m.state[Cell.NOW], m.swap[swap, SwapCell.LAST_SUBMISSION])
+    m.swap[swap, SwapCell.LAST_SUBMISSION] = now
     draw = uniform_32(m.parameters["seed"], np.int64(_STREAM), m.state[Cell.REQUESTS])
     m.state[Cell.REQUESTS] += 1
     commands = d.state[DeviceCell.COMMANDS]
@@ -83,7 +95,7 @@ def request(m, folio, slot, write):
 
     Adjacent slots share a request until somebody waits, or the call ends. Allocates: no.
     """
-    if not has_model(m):
+    if not _has_model(m, slot):
         if write == 1:
             m.done[folio] = _AT_ONCE
             _note_written(m, folio)
@@ -115,7 +127,7 @@ def end_requests(m):
 @inline_kernel
 def wait_for_read(m, folio, why):
     """Wait until a folio of the swap cache has been read."""
-    if has_model(m):
+    if _is_served(m, folio):
         end_requests(m)
         wait_until(m, m.done[folio], why)
 
@@ -123,7 +135,9 @@ def wait_for_read(m, folio, why):
 @inline_kernel
 def is_under_writeback(m, folio):
     """Whether a folio is still being written."""
-    return has_model(m) and m.done[folio] < 0 and -m.done[folio] > m.state[Cell.NOW]
+    if m.parameters["device_model"] == 0:
+        return False
+    return m.done[folio] < 0 and -m.done[folio] > m.state[Cell.NOW]
 
 
 @inline_kernel

@@ -2,11 +2,12 @@
 
 import numpy as np
 
-from perfmodel.constants import PAGES_PER_PMD, PMD_ORDER, Event, Fallback
+from perfmodel.constants import PAGES_PER_PMD, PMD_ORDER, Fallback
 from perfmodel.kernels._jit import inline_kernel, inner_kernel
-from perfmodel.kernels.clock import charge, hold_cluster
+from perfmodel.kernels.clock import hold_cluster
 from perfmodel.kernels.layout import (
     CLUSTER_DETAILED,
+    CLUSTER_ZSWAP,
     LIST_FRAG,
     LIST_FREE,
     LIST_FULL,
@@ -22,8 +23,17 @@ from perfmodel.kernels.layout import (
     SPARE_FOLIOS,
     SPARE_ROWS,
     Cell,
+    SwapCell,
 )
 from perfmodel.kernels.lru import is_limited
+from perfmodel.kernels.swap_devices import (
+    charge_free,
+    count_slots,
+    device_of,
+    line_up,
+    next_device,
+)
+from perfmodel.kernels.zswap_pool import forget_stored
 
 
 @inner_kernel
@@ -80,30 +90,31 @@ def unlink_cluster(m, cluster):
     if before >= 0:
         m.clusters[before]["next"] = after
     else:
-        m.state[Cell.HEADS + which] = after
+        m.swap[device_of(m, cluster), SwapCell.HEADS + which] = after
     if after >= 0:
         m.clusters[after]["previous"] = before
     else:
-        m.state[Cell.TAILS + which] = before
+        m.swap[device_of(m, cluster), SwapCell.TAILS + which] = before
     c["list"] = LIST_NONE
 
 
 @inner_kernel
 def move_cluster(m, cluster, which):
-    """Put a cluster at the tail of a list, unless it stands on that list already."""
+    """Put a cluster at the tail of its device's list, unless it stands on that list already."""
     c = m.clusters[cluster]
     if np.int64(c["list"]) == which:
         return
     unlink_cluster(m, cluster)
-    tail = m.state[Cell.TAILS + which]
+    row = m.swap[device_of(m, cluster)]
+    tail = row[SwapCell.TAILS + which]
     c["previous"] = tail
     c["next"] = -1
     c["list"] = which
     if tail >= 0:
         m.clusters[tail]["next"] = cluster
     else:
-        m.state[Cell.HEADS + which] = cluster
-    m.state[Cell.TAILS + which] = cluster
+        row[SwapCell.HEADS + which] = cluster
+    row[SwapCell.TAILS + which] = cluster
 
 
 @inner_kernel
@@ -164,7 +175,7 @@ def _scan(m, cluster, offset, order):
             if used == 0:
                 c["order"] = order
             c["used"] = used + size
-            m.state[Cell.USED_SLOTS] += size
+            count_slots(m, cluster, size)
             if used + size < PAGES_PER_PMD and offset + size <= PAGES_PER_PMD:
                 hint = cluster * PAGES_PER_PMD + offset
             hold_cluster(m, cluster, size)
@@ -199,14 +210,15 @@ def _make_free(m, cluster):
 
 
 @inner_kernel
-def _scan_list(m, which, order, most):
+def _scan_list(m, device, which, order, most):
     """Scan at most `most` clusters of a list, from its head on, until one yields."""
     found = -1
+    row = m.swap[device]
     # A scanned cluster may come back to the same list at its tail: each is scanned once.
-    last = m.state[Cell.TAILS + which]
+    last = row[SwapCell.TAILS + which]
     turns = 0
-    while found < 0 and turns < most and m.state[Cell.HEADS + which] >= 0:
-        cluster = m.state[Cell.HEADS + which]
+    while found < 0 and turns < most and row[SwapCell.HEADS + which] >= 0:
+        cluster = row[SwapCell.HEADS + which]
         unlink_cluster(m, cluster)
         found = _scan(m, cluster, np.int64(0), order)
         turns += 1
@@ -216,11 +228,12 @@ def _scan_list(m, which, order, most):
 
 
 @inner_kernel
-def _take_free_cluster(m):
+def _take_free_cluster(m, device):
     """The head of the free list, -1 if it is empty; clusters that were never used come first."""
-    cluster = m.state[Cell.FRESH_CLUSTER]
-    if cluster <= m.state[Cell.CLUSTERS]:
-        m.state[Cell.FRESH_CLUSTER] = cluster + 1
+    row = m.swap[device]
+    cluster = row[SwapCell.FRESH_CLUSTER]
+    if cluster < row[SwapCell.END_CLUSTER]:
+        row[SwapCell.FRESH_CLUSTER] = cluster + 1
         c = m.clusters[cluster]
         c["value"] = -1
         c["used"] = 0
@@ -229,7 +242,7 @@ def _take_free_cluster(m):
         c["count"] = 0
         c["flags"] = 0
         return cluster
-    cluster = m.state[Cell.HEADS + LIST_FREE]
+    cluster = row[SwapCell.HEADS + LIST_FREE]
     if cluster >= 0:
         unlink_cluster(m, cluster)
     return cluster
@@ -237,11 +250,14 @@ def _take_free_cluster(m):
 
 @inline_kernel
 def allocate_slots(m, order):
-    """First of 2**order slots for a folio; -1 if none can be had."""
-    if order > 0 and m.parameters["block_device"] == 0:
-        return -1
+    """First of 2**order slots for a folio; -1 if none can be had.
+
+    The cluster that this CPU had last, on whichever device, comes first; then the device whose turn
+    it is. A page finds a slot on every device that is not full. A large folio is not tried on a
+    second one.
+    """
     found = -1
-    every = m.state[Cell.CLUSTERS] + 1
+    m.state[Cell.SWAP_DEVICE] = 0
     hint = m.state[Cell.HINTS + order]
     if hint >= 0:
         cluster = hint // PAGES_PER_PMD
@@ -250,27 +266,41 @@ def allocate_slots(m, order):
             if np.int64(m.clusters[cluster]["used"]) == 0:
                 offset = 0
             found = _scan(m, cluster, offset, order)
-    if found < 0 and order < PMD_ORDER:
-        found = _scan_list(m, np.int64(LIST_NONFULL) + order, order, every)
     if found < 0:
-        cluster = _take_free_cluster(m)
+        device = next_device(m)
+        if device >= 0:
+            found = _search(m, device, order)
+    return found
+
+
+@inner_kernel
+def _search(m, device, order):
+    """The same on one device, whose clusters are looked at by the lists that they stand on."""
+    if order > 0 and m.swap[device, SwapCell.BLOCK_DEVICE] == 0:
+        return np.int64(-1)
+    every = m.state[Cell.CLUSTERS] + 1
+    found = np.int64(-1)
+    if order < PMD_ORDER:
+        found = _scan_list(m, device, np.int64(LIST_NONFULL) + order, order, every)
+    if found < 0:
+        cluster = _take_free_cluster(m, device)
         if cluster >= 0:
             found = _scan(m, cluster, np.int64(0), order)
     if found < 0 and order < PMD_ORDER:
-        found = _scan_list(m, np.int64(LIST_FRAG) + order, order, np.int64(1))
+        found = _scan_list(m, device, np.int64(LIST_FRAG) + order, order, np.int64(1))
     if found < 0 and order == 0:
         for other in range(1, PMD_ORDER + 1):
             if found < 0:
-                found = _scan_list(m, np.int64(LIST_FRAG) + other, order, every)
+                found = _scan_list(m, device, np.int64(LIST_FRAG) + other, order, every)
             if found < 0:
-                found = _scan_list(m, np.int64(LIST_NONFULL) + other, order, every)
+                found = _scan_list(m, device, np.int64(LIST_NONFULL) + other, order, every)
     return found
 
 
 @inner_kernel
 def allocation_failure(m):
-    """Reason why a folio of order > 0 got no slots."""
-    if m.parameters["block_device"] == 0:
+    """Reason why a folio of order > 0 got no slots, from the device that was asked last."""
+    if m.swap[m.state[Cell.SWAP_DEVICE], SwapCell.BLOCK_DEVICE] == 0:
         return np.int64(Fallback.NOT_BLOCK_DEVICE.value)
     return np.int64(Fallback.NO_FREE_CLUSTER.value)
 
@@ -282,10 +312,16 @@ def is_whole(m, cluster):
 
 
 @inline_kernel
+def is_fresh(m, cluster):
+    """Whether a cluster has not been used since its device was switched on."""
+    return cluster >= m.swap[device_of(m, cluster), SwapCell.FRESH_CLUSTER]
+
+
+@inline_kernel
 def slot_word(m, slot):
     """Count, flags and cached folio of one slot, without making a row."""
     cluster = slot // PAGES_PER_PMD
-    if cluster >= m.state[Cell.FRESH_CLUSTER]:
+    if is_fresh(m, cluster):
         return np.int64(0)
     c = m.clusters[cluster]
     if np.int64(c["flags"]) & CLUSTER_DETAILED:
@@ -309,13 +345,15 @@ def free_slot(m, slot):
     row = detail(m, cluster)
     word = m.rows[row, slot % PAGES_PER_PMD]
     if word & (SLOT_ZERO | SLOT_ZSWAP | SLOT_NEIGHBOUR) == 0:
-        charge(m, Event.FREE_SLOT, 1)
+        charge_free(m, slot, np.int64(1))
+    elif word & SLOT_ZSWAP:
+        forget_stored(m, slot)
     m.rows[row, slot % PAGES_PER_PMD] = 0
     if is_limited(m):
         m.shadows[slot] = 0
     c = m.clusters[cluster]
     c["used"] = np.int64(c["used"]) - 1
-    m.state[Cell.USED_SLOTS] -= 1
+    count_slots(m, cluster, np.int64(-1))
     _place_freed(m, cluster)
 
 
@@ -333,11 +371,14 @@ def free_whole_cluster(m, cluster):
     """Free all 512 slots of a cluster whose slots are alike."""
     c = m.clusters[cluster]
     if np.int64(c["flags"]) == 0:
-        charge(m, Event.FREE_SLOT, PAGES_PER_PMD)
+        charge_free(m, cluster * PAGES_PER_PMD, np.int64(PAGES_PER_PMD))
+    elif np.int64(c["flags"]) & CLUSTER_ZSWAP:
+        for offset in range(PAGES_PER_PMD):
+            forget_stored(m, cluster * PAGES_PER_PMD + offset)
     c["used"] = 0
     if is_limited(m):
         m.cluster_shadows[cluster] = 0
-    m.state[Cell.USED_SLOTS] -= PAGES_PER_PMD
+    count_slots(m, cluster, np.int64(-PAGES_PER_PMD))
     _make_free(m, cluster)
 
 
@@ -371,51 +412,67 @@ def any_count(m, slot, size):
 
 @inner_kernel
 def more_than_half_used(m):
-    """Whether the device is so full that the kernel drops what it caches."""
-    usable = (m.state[Cell.CLUSTERS] + 1) * PAGES_PER_PMD - 1
+    """Whether all devices together are so full that the kernel drops what it caches."""
+    usable = (m.state[Cell.CLUSTERS] + 1) * PAGES_PER_PMD - m.swap.shape[0]
     return m.state[Cell.USED_SLOTS] * 2 > usable
 
 
 @inner_kernel
-def fresh_device(m):
-    """An empty device: slot 0 is its header."""
-    m.state[Cell.FRESH_CLUSTER] = 1
+def fresh_devices(m):
+    """All devices are empty: slot 0 of each is its header."""
     m.state[Cell.USED_SLOTS] = 0
+    m.state[Cell.ROTATIONS] = 0
     for order in range(PMD_ORDER + 1):
         m.state[Cell.HINTS + order] = -1
-    for which in range(N_LISTS):
-        m.state[Cell.HEADS + which] = -1
-        m.state[Cell.TAILS + which] = -1
-    c = m.clusters[0]
-    c["value"] = -1
-    c["used"] = 0
-    c["list"] = LIST_NONE
-    c["order"] = 0
-    c["count"] = 0
-    c["flags"] = 0
-    row = detail(m, np.int64(0))
-    m.rows[row, 0] = SLOT_HEADER
-    c["used"] = 1
-    move_cluster(m, np.int64(0), np.int64(LIST_NONFULL))
+    for device in range(m.swap.shape[0]):
+        row = m.swap[device]
+        header = row[SwapCell.FIRST_CLUSTER]
+        row[SwapCell.FRESH_CLUSTER] = header + 1
+        row[SwapCell.USED_SLOTS] = 0
+        line_up(m, device)
+        for which in range(N_LISTS):
+            row[SwapCell.HEADS + which] = -1
+            row[SwapCell.TAILS + which] = -1
+        c = m.clusters[header]
+        c["value"] = -1
+        c["used"] = 0
+        c["list"] = LIST_NONE
+        c["order"] = 0
+        c["count"] = 0
+        c["flags"] = 0
+        m.rows[detail(m, header), 0] = SLOT_HEADER
+        c["used"] = 1
+        # No slot that anybody could use.
+        row[SwapCell.USED_SLOTS] = 1
+        move_cluster(m, header, np.int64(LIST_NONFULL))
 
 
 @inner_kernel
-def add_neighbour(m, slots_each, free_clusters):
-    """Another program fills cluster 0 and uses the first slots of all but the last clusters."""
-    row = detail(m, np.int64(0))
-    for offset in range(1, PAGES_PER_PMD):
-        m.rows[row, offset] = SLOT_NEIGHBOUR
-    m.clusters[0]["used"] = PAGES_PER_PMD
-    m.state[Cell.USED_SLOTS] += PAGES_PER_PMD - 1
-    move_cluster(m, np.int64(0), np.int64(LIST_FULL))
-    for _ in range(m.state[Cell.CLUSTERS] - free_clusters):
-        cluster = _take_free_cluster(m)
-        row = detail(m, cluster)
-        for offset in range(slots_each):
+def add_neighbours(m):
+    """Another program fills a device's first cluster and the first slots of all but the last."""
+    for device in range(m.swap.shape[0]):
+        slots_each = m.swap[device, SwapCell.NEIGHBOUR_SLOTS]
+        if slots_each == 0:
+            continue
+        first = m.swap[device, SwapCell.FIRST_CLUSTER]
+        row = detail(m, first)
+        for offset in range(1, PAGES_PER_PMD):
             m.rows[row, offset] = SLOT_NEIGHBOUR
-        m.clusters[cluster]["used"] = slots_each
-        m.state[Cell.USED_SLOTS] += slots_each
-        if slots_each == PAGES_PER_PMD:
-            move_cluster(m, cluster, np.int64(LIST_FULL))
-        else:
-            move_cluster(m, cluster, np.int64(LIST_NONFULL))
+        _occupy(m, first, np.int64(PAGES_PER_PMD))
+        end = m.swap[device, SwapCell.END_CLUSTER] - m.swap[device, SwapCell.FREE_CLUSTERS]
+        for _ in range(first + 1, end):
+            cluster = _take_free_cluster(m, device)
+            row = detail(m, cluster)
+            for offset in range(slots_each):
+                m.rows[row, offset] = SLOT_NEIGHBOUR
+            _occupy(m, cluster, slots_each)
+
+
+@inner_kernel
+def _occupy(m, cluster, slots):
+    """So many slots of a cluster are a neighbour's, or the header."""
+    c = m.clusters[cluster]
+    count_slots(m, cluster, slots - np.int64(c["used"]))
+    c["used"] = slots
+    full = slots == PAGES_PER_PMD
+    move_cluster(m, cluster, np.int64(LIST_FULL if full else LIST_NONFULL))

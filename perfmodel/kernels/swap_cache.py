@@ -32,8 +32,9 @@ from perfmodel.kernels.layout import (
 from perfmodel.kernels.lru import admit, is_limited, shadow_of
 from perfmodel.kernels.pressure import charge_memory
 from perfmodel.kernels.random import uniform_32
-from perfmodel.kernels.requests import is_asynchronous, request
+from perfmodel.kernels.requests import request
 from perfmodel.kernels.slots import is_whole
+from perfmodel.kernels.swap_devices import is_synchronous
 from perfmodel.kernels.swap_io import count_order, read_folio
 
 # Random streams of the two refusals; a scenario has at most as many steps.
@@ -138,7 +139,8 @@ def try_huge_read(m, q, cluster, page):
         admit(m, folio, shadow)
         m.links[folio]["locked"] = m.state[Cell.CALL]
     hold_cluster(m, cluster, np.int64(PAGES_PER_PMD))
-    read_folio(m, np.int64(PMD_ORDER), first_flags, np.int64(1))
-    if is_asynchronous(m) and not first_flags & SLOT_ZERO:
-        request(m, folio, cluster * PAGES_PER_PMD, np.int64(0))
+    slot = cluster * PAGES_PER_PMD
+    read_folio(m, np.int64(PMD_ORDER), slot, first_flags, np.int64(1))
+    if not is_synchronous(m, slot) and not first_flags & SLOT_ZERO:
+        request(m, folio, slot, np.int64(0))
     return reason

@@ -26,6 +26,8 @@ from perfmodel.kernels.folios import (
 from perfmodel.kernels.layout import COUNTERS, FOLIO_DIRTY, SLOT_ZERO, SLOT_ZSWAP, Cell
 from perfmodel.kernels.lru import is_limited, leave_shadows
 from perfmodel.kernels.requests import request
+from perfmodel.kernels.swap_devices import charge_read, charge_write, is_synchronous
+from perfmodel.kernels.zswap_pool import store_in_zswap
 
 
 @inline_kernel
@@ -36,10 +38,10 @@ def count_order(m, statistic, order):
 
 
 @inline_kernel
-def read_folio(m, order, flags, requests):
+def read_folio(m, order, slot, flags, requests):
     """Allocation and I/O of one folio that is swapped in.
 
-    `flags` are those of its first slot; `requests` says how many requests the I/O takes.
+    `slot` is its first one, `flags` are that one's; `requests` says how many the I/O takes.
     Allocates: no. Mutates: counters, events.
     """
     pages = 1 << order
@@ -55,8 +57,7 @@ def read_folio(m, order, flags, requests):
         charge(m, Event.ZSWAP_LOAD_PAGE, pages)
         m.counts[COUNTERS + Counter.ZSWPIN] += pages
     else:
-        charge(m, Event.READ_REQUEST, requests)
-        charge(m, Event.DECOMPRESS_PAGE, pages)
+        charge_read(m, slot, requests, pages)
         m.counts[COUNTERS + Counter.PSWPIN] += pages
         count_order(m, np.int64(OrderCounter.SWPIN.value), order)
 
@@ -87,23 +88,25 @@ def write_folio(m, folio):
         charge(m, Event.ZERO_SCAN_PAGE, pages)
         m.counts[COUNTERS + Counter.SWPOUT_ZERO] += pages
         set_slot_flags(m, slot, pages, np.int64(SLOT_ZERO))
-    elif m.parameters["zswap"] == Zswap.ON:
-        if m.state[Cell.REFUSE_WRITE] == 1:
-            set_slot_flags(m, slot, pages, np.int64(0))
-            return
-        charge(m, Event.ZSWAP_STORE_PAGE, pages)
+    elif m.parameters["zswap"] == Zswap.ON and m.state[Cell.REFUSE_WRITE] == 1:
+        set_slot_flags(m, slot, pages, np.int64(0))
+        return
+    elif m.parameters["zswap"] == Zswap.ON and store_in_zswap(m, slot, folio_page(m, folio), pages):
         m.counts[COUNTERS + Counter.ZSWPOUT] += pages
         count_order(m, np.int64(OrderCounter.ZSWPOUT.value), order)
         set_slot_flags(m, slot, pages, np.int64(SLOT_ZSWAP))
+    elif m.parameters["zswap_stays"] == 1:
+        # The cgroup lets nothing go to the device: rejected, and dirty as before.
+        set_slot_flags(m, slot, pages, np.int64(0))
+        return
     else:
-        charge(m, Event.WRITE_REQUEST, 1)
-        charge(m, Event.COMPRESS_PAGE, pages)
+        charge_write(m, slot, pages)
         m.counts[COUNTERS + Counter.PSWPOUT] += pages
         if order == PMD_ORDER:
             m.counts[COUNTERS + Counter.THP_SWPOUT] += 1
         count_order(m, np.int64(OrderCounter.SWPOUT.value), order)
         set_slot_flags(m, slot, pages, np.int64(0))
-        if m.parameters["synchronous"] == 0:
+        if not is_synchronous(m, slot):
             # Under writeback, then clean: the cache keeps it in one piece.
             clear_flag(m, folio, np.int64(FOLIO_DIRTY))
             request(m, folio, slot, np.int64(1))

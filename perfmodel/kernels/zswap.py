@@ -8,9 +8,17 @@ from typing import NamedTuple
 
 import numpy as np
 
-from perfmodel.constants import PAGE_BYTES
+from perfmodel.constants import PAGE_BYTES, PAGES_PER_PMD
 from perfmodel.kernels._jit import inline_kernel, inner_kernel, kernel
-from perfmodel.kernels.zsmalloc import NONE, PAGES, Zspages, drop_object, store_object
+from perfmodel.kernels.zsmalloc import (
+    ARENA_USED,
+    NONE,
+    PAGES,
+    ZSPAGES_MADE,
+    Zspages,
+    drop_object,
+    store_object,
+)
 
 # Cells of `limits`.
 MAX_PAGES = 0
@@ -46,10 +54,11 @@ _MOST_FAILURES = 16
 
 
 class ZswapState(NamedTuple):
-    """State of zswap; every array is int64, `marked` to `following` have one element a slot.
+    """State of zswap; every array is int64, `marked` to `region_pages` have one element a slot.
 
     The list of entries runs from ``ends[0]``, the coldest, to ``ends[1]``. What has been written
     back stands in the first `WRITEBACK_LOGGED` elements of `log`, until the caller clears it.
+    `region_pages` is the engine's: which page of the region was stored behind a slot.
     """
 
     pool: Zspages
@@ -58,6 +67,7 @@ class ZswapState(NamedTuple):
     marked: np.ndarray
     before: np.ndarray
     following: np.ndarray
+    region_pages: np.ndarray
     ends: np.ndarray
     log: np.ndarray
     counts: np.ndarray
@@ -179,6 +189,42 @@ def store_folio(s, first, sizes):
     return np.int64(REJECTED)
 
 
+@inner_kernel
+def store_run(s, first, page, pages, size, last_size):
+    """Store the region pages from `page` on, of `size` bytes each, in the slots from `first` on.
+
+    Page 511 of every 2 MiB has `last_size` bytes. All pages or none, as `store_folio`.
+    Allocates: no. Mutates: pool, list, counters. Returns REJECTED, STORED or TOO_SMALL, and how
+    many pages were compressed.
+    """
+    pool = s.pool
+    most = max(
+        pool.class_objects[s.class_of_size[min(size, PAGE_BYTES)]],
+        pool.class_objects[s.class_of_size[min(last_size, PAGE_BYTES)]],
+    )
+    if (
+        pool.totals[ZSPAGES_MADE] + pages > pool.in_use.shape[0]
+        or pool.totals[ARENA_USED] + pages * most > pool.owners.shape[0]
+    ):
+        return np.int64(TOO_SMALL), np.int64(0)
+    compressed = np.int64(0)
+    done = not _full(s)
+    while done and compressed < pages:
+        last = (page + compressed) % PAGES_PER_PMD == PAGES_PER_PMD - 1
+        s.region_pages[first + compressed] = page + compressed
+        outcome = _store_page(s, first + compressed, last_size if last else size)
+        done = outcome == STORED
+        compressed += 1
+    if done:
+        s.counts[ZSWPOUT] += pages
+        return np.int64(STORED), compressed
+    if s.counts[REACHED_FULL] == 1:
+        s.counts[SHRINK_QUEUED] = 1
+    for index in range(pages):
+        free_entry(s, first + index)
+    return np.int64(REJECTED), compressed
+
+
 @kernel
 def load_page(s, slot):
     """Read a page and forget it; whether zswap had it.
@@ -231,7 +277,13 @@ def _walk(s):
 
 @kernel
 def run_shrinker(s):
-    """Run the queued shrinker: write back until the pool is below its accept threshold.
+    """Run the queued shrinker, see `choose_cold`. Returns how many pages it wrote back."""
+    return choose_cold(s)
+
+
+@inner_kernel
+def choose_cold(s):
+    """Write back until the pool is below its accept threshold; the slots stand in `log`.
 
     It gives up after 16 looks that wrote nothing back, as the kernel's worker does.
     Allocates: no. Mutates: pool, list, counters, log. Returns how many pages it wrote back.

@@ -102,13 +102,23 @@ class Actor:
 
         It returns its own time; page faults count as none.
         """
+        each_before = self._pressure.each_device()
         before = self._pressure.counters()
         elapsed = timed()
         self._pressure.settle()
         after = self._pressure.counters()
+        devices = [
+            {
+                "pswpout": now["pswpout"] - then["pswpout"],
+                "pswpin": now["pswpin"] - then["pswpin"],
+                "used_slots": now["used_slots"],
+            }
+            for then, now in zip(each_before, self._pressure.each_device(), strict=True)
+        ]
         counters = dict.fromkeys(RUSAGE_COUNTERS, 0)
         counters |= {name: after[name] - before[name] for name in before}
-        return {"elapsed_ns": elapsed, "counters": counters, "observed": {}}
+        reply = {"elapsed_ns": elapsed, "counters": counters, "observed": {}}
+        return reply | ({"devices": devices} if devices else {})
 
     def _resident_pages(self) -> int:
         """Pages of the region that are mapped or in the swap cache."""

@@ -7,7 +7,7 @@ import attrs
 from perfmodel.constants import PMD_ORDER
 from perfmodel.errors import CapabilityError, InputError
 from perfmodel.measure.journal import Journal
-from perfmodel.measure.limits import refusals, too_large
+from perfmodel.measure.limits import refusals, refusals_of_several, too_large
 from perfmodel.measure.system import System
 from perfmodel.specs.device import DeviceKind, SwapDevice
 from perfmodel.specs.policy import MTHP_ENTRIES, SHMEM_ENTRY, mthp_order
@@ -175,16 +175,19 @@ def require(
     found = capabilities(system)
     if all(scenario.settings.zswap is not Zswap.NEVER for scenario in scenarios):
         found = [capability for capability in found if capability.name != "no-zswap"]
-    missing = [line for entry in entries for line in missing_for(entry, found, device.kind)]
-    if device.kind is DeviceKind.PMEM:
-        missing.append(f"{device.name} exists only in the model; measure on ram-disk or zram-lz4")
-    if device.kind is DeviceKind.NVME:
-        missing.append(
-            f"{device.name} exists only in the model: a whole SSD is never taken for swap; measure "
-            "on the device disk, with PERFMODEL_DISK_DIR on that SSD"
-        )
+    missing = []
+    for one in device.all:
+        missing += [line for entry in entries for line in missing_for(entry, found, one.kind)]
+        if one.kind is DeviceKind.PMEM:
+            missing.append(f"{one.name} exists only in the model; measure on ram-disk or zram-lz4")
+        if one.kind is DeviceKind.NVME:
+            missing.append(
+                f"{one.name} exists only in the model: a whole SSD is never taken for swap; "
+                "measure on the device disk, with PERFMODEL_DISK_DIR on that SSD"
+            )
     for scenario in scenarios:
-        missing += refusals(scenario) + too_large(scenario, device)
+        missing += refusals(scenario) + refusals_of_several(scenario, device)
+        missing += too_large(scenario, device)
     if missing:
         # What several of them lack is said once.
         raise CapabilityError(dict.fromkeys(missing))

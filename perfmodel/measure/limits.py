@@ -52,6 +52,11 @@ def refusals(scenario: Scenario) -> list[str]:
             f"settings.khugepaged of {scenario.name!r}: khugepaged has either a pace of its "
             "own on a live kernel, or passes by a step; simulate it"
         )
+    if settings.zswap_pool is not None:
+        found.append(
+            f"settings.zswap_pool of {scenario.name!r}: only the model's pool has a size by the "
+            "scenario; simulate it"
+        )
     if settings.zswap is not Zswap.NEVER and not zswap_allowed():
         found.append(
             f"settings.zswap of {scenario.name!r} is {settings.zswap.value!r}: once zswap has been "
@@ -64,7 +69,8 @@ def refusals(scenario: Scenario) -> list[str]:
 def needs_cgroup(scenario: Scenario, device: SwapDevice) -> bool:
     """Whether the measured memory must stand in a memory cgroup of its own."""
     reclaims = any(step.action is StepAction.RECLAIM for step in scenario.steps)
-    return reclaims or scenario.is_limited or not device.kind.synchronous
+    asynchronous = any(not one.kind.synchronous for one in device.all)
+    return reclaims or scenario.is_limited or asynchronous
 
 
 def memory_needed(scenario: Scenario, device: SwapDevice) -> int:
@@ -74,9 +80,32 @@ def memory_needed(scenario: Scenario, device: SwapDevice) -> int:
     """
     forked = scenario.processes - 1
     needed = (3 + forked) * scenario.region.size_bytes + forked * _PROCESS_BYTES + _AIR_BYTES
-    if device.kind is DeviceKind.RAM_DISK or scenario.swap.neighbour_slots:
-        needed += device_bytes(scenario.clusters)
+    for one, space in zip(device.all, scenario.spaces(len(device.all)), strict=True):
+        if one.kind is DeviceKind.RAM_DISK or scenario.swap.neighbour_slots:
+            needed += device_bytes(space.clusters)
     return needed
+
+
+def refusals_of_several(scenario: Scenario, device: SwapDevice) -> list[str]:
+    """Why a scenario cannot be measured on several swap devices, if there are several."""
+    if device.beside is None:
+        return []
+    found = []
+    if any(step.action is StepAction.SWAPOFF for step in scenario.steps):
+        found.append(f"a swapoff step of {scenario.name!r}: known for a single swap device only")
+    if any(space.neighbour_slots for space in scenario.spaces(len(device.all))):
+        found.append(
+            f"neighbour_slots of {scenario.name!r}: on several devices only the model knows a "
+            "neighbour; simulate it"
+        )
+    automatic = [one.priority for one in device.all if one.priority is not None]
+    automatic = [priority for priority in automatic if priority < 0]
+    if automatic != sorted(set(automatic), reverse=True):
+        found.append(
+            "priorities below 0 are the kernel's own choice, each lower than the last; name such "
+            "devices in falling order, or leave their priority out"
+        )
+    return found
 
 
 def too_large(scenario: Scenario, device: SwapDevice) -> list[str]:
@@ -89,9 +118,12 @@ def too_large(scenario: Scenario, device: SwapDevice) -> list[str]:
             f"{format_bytes(needed)} of memory and {format_bytes(available)} are available; "
             "choose a smaller region.size"
         )
-    if device.kind in (DeviceKind.DISK, DeviceKind.SWAP_FILE):
-        folder = folder_for(device.kind)
-        needed = device_bytes(scenario.clusters) + _AIR_BYTES
+    on_disk = (DeviceKind.DISK, DeviceKind.SWAP_FILE)
+    spaces = zip(device.all, scenario.spaces(len(device.all)), strict=True)
+    sizes = [device_bytes(space.clusters) for one, space in spaces if one.kind in on_disk]
+    if sizes:
+        folder = folder_for(DeviceKind.DISK)
+        needed = sum(sizes) + _AIR_BYTES
         room = shutil.disk_usage(folder).free if folder.is_dir() else 0
         if needed > room:
             found.append(

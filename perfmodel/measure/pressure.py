@@ -44,6 +44,8 @@ class Pressure:
         Counters that are not reported.
     scan_sleep : int
         Milliseconds between khugepaged's passes once it has been set going, 0 for never.
+    swaps : tuple of (str, str)
+        Of several swap devices, each one's path, and its `block` as above.
     """
 
     system: System
@@ -53,6 +55,7 @@ class Pressure:
     limited: MemoryCgroup | None = None
     hidden: frozenset[str] = frozenset()
     scan_sleep: int = 0
+    swaps: tuple[tuple[str, str], ...] = ()
 
     @contextmanager
     def charging(self) -> Iterator[None]:
@@ -79,8 +82,18 @@ class Pressure:
 
     def settle(self) -> None:
         """Wait until what has been swapped out or in is written or read."""
-        if self.block:
-            self.system.wait_for_swap(self.block)
+        for block in dict.fromkeys([self.block, *(own for _, own in self.swaps)]):
+            if block:
+                self.system.wait_for_swap(block)
+
+    def each_device(self) -> list[dict[str, int]]:
+        """What each of several swap devices holds, and has ever read and written, in pages."""
+        found = []
+        for path, _ in self.swaps:
+            read, written = self.system.pages_moved(Path(path).name)
+            used = self.system.swapped_pages(path)
+            found.append({"pswpout": written, "pswpin": read, "used_slots": used})
+        return found
 
     def reclaim(self, resident: Callable[[], int]) -> int:
         """Reclaim all memory of the cgroup until nothing of it is resident; nanoseconds.
@@ -172,6 +185,7 @@ def from_request(request: dict[str, Any], system: System) -> Pressure:
         system=system,
         device=Path(request["device"]),
         block=request["block"],
+        swaps=tuple((swap["path"], swap["block"]) for swap in request.get("swaps", ())),
         cgroup=MemoryCgroup(Path(cgroup)) if cgroup else None,
         limited=limited,
         hidden=frozenset(request["hidden"]),

@@ -6,6 +6,7 @@ import datetime
 from collections import Counter as Tally
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from perfmodel.host import facts
 from perfmodel.measure.session import LiveSession, Repetition
 from perfmodel.results.provenance import provenance
 from perfmodel.results.result import Result, StepResult
-from perfmodel.specs.catalog import load_device, load_scenario
+from perfmodel.specs.catalog import load_devices, load_scenario
 from perfmodel.specs.device import SwapDevice
 from perfmodel.specs.io import to_table
 from perfmodel.specs.policy import MEASURED_ENTRIES, check_entry
@@ -112,6 +113,7 @@ def summarise(
                 repetitions_ns=tuple(times),
                 unstable_counters=tuple(unstable),
                 observed=observed,
+                devices=_devices(device, done),
             )
         )
     mapping = raw[-1]["mapping"]
@@ -123,7 +125,7 @@ def summarise(
     return Result(
         scenario=scenario.name,
         machine=LIVE_MACHINE,
-        device=device.name,
+        device=device.label,
         entry=entry,
         regions=scenario.region.count,
         steps=tuple(steps),
@@ -143,6 +145,17 @@ def summarise(
             name: tuple((float(before), float(after)) for before, after in pairs)
             for name, pairs in _references(raw).items()
         },
+    )
+
+
+def _devices(device: SwapDevice, replies: list[Repetition]) -> tuple[dict[str, Any], ...]:
+    """What each of several swap devices did in a step, as it mostly was."""
+    if device.beside is None:
+        return ()
+    return tuple(
+        {"device": one.name, "priority": one.priority}
+        | _most_common([reply["devices"][number] for reply in replies], [])
+        for number, one in enumerate(device.all)
     )
 
 
@@ -199,7 +212,7 @@ def measure(
         If this machine cannot do it; says what is missing and how to get it.
     """
     scenario = scenario if isinstance(scenario, Scenario) else load_scenario(scenario)
-    device = device if isinstance(device, SwapDevice) else load_device(device)
+    device = device if isinstance(device, SwapDevice) else load_devices(device)
     (result,) = measure_arms(
         [(scenario, entry)], device, repetitions=repetitions, report=report, progress=progress
     )

@@ -69,13 +69,18 @@ class LiveSession:
         self._entries = entries
         self._report = report
         self._settings = KernelSettings(self._system, self._journal, scenarios, entries)
-        self._swap = LiveSwapDevice(
-            self._system,
-            self._journal,
-            device,
-            max(scenario.clusters for scenario in scenarios),
-            max(scenario.region.size_bytes for scenario in scenarios),
-        )
+        spaces = [scenario.spaces(len(device.all)) for scenario in scenarios]
+        self._swaps = [
+            LiveSwapDevice(
+                self._system,
+                self._journal,
+                one,
+                max(own[number].clusters for own in spaces),
+                max(scenario.region.size_bytes for scenario in scenarios),
+                number,
+            )
+            for number, one in enumerate(device.all)
+        ]
         self._cgroup: Path | None = None
         self._worker: Helper | None = None
         self._neighbour: Helper | None = None
@@ -107,7 +112,8 @@ class LiveSession:
         self._tear_down()
 
     def _set_up(self) -> None:
-        self._swap.make()
+        for swap in self._swaps:
+            swap.make()
         self._settings.prepare()
         if any(_needs_khugepaged(scenario) for scenario in self._scenarios):
             self._unseen.enter_context(linux.out_of_khugepaged_sight())
@@ -176,7 +182,7 @@ class LiveSession:
             self._neighbour.end()
             self._neighbour = None
         self._settings.adopt(scenario, None)
-        self._swap.refresh(scenario.clusters)
+        self._refresh_devices(scenario)
         for left in reversed(range(_TRIES if scenario.swap.neighbour_slots else 0)):
             try:
                 self._occupy(scenario)
@@ -185,19 +191,33 @@ class LiveSession:
                 # A page of some other program may have come to our device meanwhile.
                 if not left:
                     raise
-                self._swap.refresh(scenario.clusters)
+                self._refresh_devices(scenario)
         self._settings.adopt(scenario, entry)
+
+    def _refresh_devices(self, scenario: Scenario) -> None:
+        """Swap to all devices, in order, as if none had ever been used."""
+        for swap in self._swaps:
+            swap.switch_off()
+        spaces = scenario.spaces(len(self._swaps))
+        for swap, space in zip(self._swaps, spaces, strict=True):
+            swap.switch_on(space.clusters)
 
     def _occupy(self, scenario: Scenario) -> None:
         """Have a neighbour take the slots that the scenario says."""
         self._neighbour = Helper("perfmodel.measure.neighbour", "neighbour on the swap device")
         try:
-            wanted = attrs.asdict(scenario.swap) | {"block": self._swap.block}
+            wanted = attrs.asdict(scenario.swap) | {"block": self._swaps[0].block}
             self._neighbour.ask(wanted, _SECONDS_PER_REPETITION)
         except CapabilityError:
             self._neighbour.end()
             self._neighbour = None
             raise
+
+    def _several(self) -> list[dict[str, str]]:
+        """Paths of several swap devices, and what to wait for; nothing for a single one."""
+        if len(self._swaps) == 1:
+            return []
+        return [{"path": str(swap.path), "block": swap.block} for swap in self._swaps]
 
     def _request(self, scenario: Scenario, entry: str) -> dict[str, Any]:
         return {
@@ -207,8 +227,9 @@ class LiveSession:
             "huge": scenario.region.backing is not Backing.BASE,
             "limit": scenario.settings.memory_limit_bytes or 0,
             "steps": _requested_steps(scenario.steps),
-            "device": str(self._swap.path),
-            "block": self._swap.block,
+            "device": str(self._swaps[0].path),
+            "block": self._swaps[0].block,
+            "swaps": self._several(),
             "cgroup": str(self._cgroup) if self._cgroup else "",
             "hidden": sorted(hidden_counters(scenario)),
             "scan_sleep": _scan_sleep(scenario),

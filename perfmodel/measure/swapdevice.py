@@ -49,6 +49,8 @@ class LiveSwapDevice:
         Clusters of the largest scenario.
     region_bytes : int
         Largest region.
+    number : int
+        Of several devices, which one: 0 for the first.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class LiveSwapDevice:
         device: SwapDevice,
         clusters: int,
         region_bytes: int,
+        number: int = 0,
     ) -> None:
         self._system = system
         self._journal = journal
@@ -65,6 +68,7 @@ class LiveSwapDevice:
         self._size = device_bytes(clusters)
         self._region_bytes = region_bytes
         self._clusters = 0
+        self._number = number
         self.path = Path()
         # Name in /sys/block of what reads and writes behind the caller's back; empty for zram.
         self.block = ""
@@ -96,14 +100,22 @@ class LiveSwapDevice:
 
     def refresh(self, clusters: int) -> None:
         """Swap to it as if it had never been used: which slots are free decides what comes next."""
+        self.switch_off()
+        self.switch_on(clusters)
+
+    def switch_off(self) -> None:
+        """Stop swapping to it."""
         swap_off(self.path)
+
+    def switch_on(self, clusters: int) -> None:
+        """Swap to so many clusters of it, with its priority if there are several devices."""
         if clusters != self._clusters:
             self._run(
                 mkswap_program() or "mkswap",
                 *("--label", SWAP_LABEL, str(self.path), str(device_bytes(clusters) // 1024)),
             )
             self._clusters = clusters
-        swap_on(self.path)
+        swap_on(self.path, self._device.priority)
 
     def _make_zram(self) -> None:
         self._journal.note_new_zram()
@@ -122,7 +134,7 @@ class LiveSwapDevice:
         self.path = self._system.path(f"/dev/zram{number}")
 
     def _make_file(self, folder: Path) -> Path:
-        file = folder / f"perfmodel-swap-{os.getpid()}"
+        file = folder / f"perfmodel-swap-{os.getpid()}{f'-{self._number}' * bool(self._number)}"
         self._journal.note_file(file)
         try:
             descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)

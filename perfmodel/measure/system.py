@@ -20,6 +20,7 @@ import attrs
 from perfmodel.constants import (
     COUNTER_NAMES,
     LIVE_COUNTER_NAMES,
+    PAGE_BYTES,
     PMD_ORDER,
     Counter,
     hugepage_directory,
@@ -30,6 +31,9 @@ _SWAP_FLAG_PREFER = 0x8000
 _HIGHEST_PRIORITY = 32767
 _SWAP_SECONDS = 20.0
 _QUIET_LOOKS = 3
+# Of /sys/block/*/stat.
+_SECTORS_READ, _SECTORS_WRITTEN = 2, 6
+_SECTOR_BYTES = 512
 _LOOP_DETACH = 0x4C01
 _LOOP_REMOVE = 0x4C81
 _LOOP_GET_FREE = 0x4C82
@@ -116,6 +120,20 @@ class System:
         """Bytes that stand on swap devices."""
         lines = (self.read("/proc/swaps") or "").splitlines()[1:]
         return sum(int(line.split()[3]) * 1024 for line in lines)
+
+    def swapped_pages(self, device: str) -> int:
+        """Slots of one swap device that are used."""
+        lines = (self.read("/proc/swaps") or "").splitlines()[1:]
+        used = [int(line.split()[3]) for line in lines if line.split()[0] == device]
+        return sum(used) * 1024 // PAGE_BYTES
+
+    def pages_moved(self, block: str) -> tuple[int, int]:
+        """Pages that a block device has ever read and written, by its name in /sys/block."""
+        fields = (self.read(f"/sys/block/{block}/stat") or "").split()
+        if len(fields) <= _SECTORS_WRITTEN:
+            return 0, 0
+        sectors = int(fields[_SECTORS_READ]), int(fields[_SECTORS_WRITTEN])
+        return sectors[0] * _SECTOR_BYTES // PAGE_BYTES, sectors[1] * _SECTOR_BYTES // PAGE_BYTES
 
     def file_system(self, folder: Path) -> str:
         """Type of the file system that a folder stands on; empty if that is not known."""
@@ -239,9 +257,15 @@ def _libc() -> ctypes.CDLL:
     return ctypes.CDLL(None, use_errno=True)
 
 
-def swap_on(device: Path) -> None:
-    """Start swapping to a device, before any other."""
-    if _libc().swapon(os.fsencode(device), _SWAP_FLAG_PREFER | _HIGHEST_PRIORITY) != 0:
+def swap_on(device: Path, priority: int | None = None) -> None:
+    """Start swapping to a device, before any other unless a priority says otherwise.
+
+    Below 0 the kernel chooses the priority itself: each device gets a lower one than the last.
+    """
+    flags = _SWAP_FLAG_PREFER | (_HIGHEST_PRIORITY if priority is None else priority)
+    if priority is not None and priority < 0:
+        flags = 0
+    if _libc().swapon(os.fsencode(device), flags) != 0:
         reason = os.strerror(ctypes.get_errno())
         raise CapabilityError(f"swapon {device} failed: {reason}")
 

@@ -26,7 +26,7 @@ _OTHER_SETTINGS = {
     "zswap": "/sys/module/zswap/parameters/enabled",
 }
 _VALUE = re.compile(r"[A-Za-z0-9_+]{1,20}")
-_FILE = re.compile(r"(/[A-Za-z0-9_.@+-]{1,255}){1,20}/perfmodel-swap-[0-9]{1,10}")
+_FILE = re.compile(r"(/[A-Za-z0-9_.@+-]{1,255}){1,20}/perfmodel-swap-[0-9]{1,10}(-[1-7])?")
 _CGROUP = re.compile(r"(/[A-Za-z0-9_.@:+\\-]{1,255}){1,20}/perfmodel-[0-9]{1,10}(-limited)?")
 _HIGHEST_NUMBER = 1 << 20
 _MOST_SECONDS = 5.0

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from perfmodel import abi
 from perfmodel.constants import (
+    DEVICE_EVENTS,
     N_MAPPING,
     N_PRICES,
     PAGES_PER_PMD,
@@ -21,12 +22,20 @@ from perfmodel.errors import CapabilityError, OutOfMemoryError, Problem
 from perfmodel.kernels import layout
 from perfmodel.kernels.buddy import Frames
 from perfmodel.kernels.device_layout import Device
-from perfmodel.kernels.layout import Cell
-from perfmodel.models.device_packing import plain_device
+from perfmodel.kernels.layout import Cell, SwapCell
+from perfmodel.kernels.zswap import ZswapState
 from perfmodel.models.physical import no_frames, physical_frames
 from perfmodel.models.snapshot import Snapshot
+from perfmodel.models.swap_devices import (
+    check_together,
+    plain_swap,
+    set_parameters,
+    stack,
+    swap_rows,
+)
 from perfmodel.models.translation_packing import pack_tlbs
-from perfmodel.specs.device import DeviceKind
+from perfmodel.models.zswap_pool import fresh_pool, no_pool, set_pool_parameters
+from perfmodel.specs.device import DeviceKind, SwapDevice
 from perfmodel.specs.machine import Machine
 from perfmodel.specs.policy import Policy
 from perfmodel.specs.scenario import Scenario
@@ -57,9 +66,13 @@ def fresh_memory(
     translation: Translation,
     prices: npt.NDArray[np.int64] | None = None,
     cpus: int = 1,
-    device: Device | None = None,
+    device: Device | list[Device | None] | None = None,
     frames: Frames | None = None,
     timeline: npt.NDArray[np.int64] | None = None,
+    *,
+    swap: npt.NDArray[np.int64] | None = None,
+    device_prices: npt.NDArray[np.int64] | None = None,
+    zswap: ZswapState | None = None,
 ) -> layout.Memory:
     """A run's memory before its first step.
 
@@ -75,20 +88,33 @@ def fresh_memory(
         Without them nothing takes any time.
     cpus : int
         The most that run at the same time.
-    device : Device, optional
+    device : Device, or a list with one for each swap device, optional
         At rest; without it requests take no time but their prices.
     frames : Frames, optional
         Page frames as `physical_frames` returns them; without them memory is never short.
     timeline : int64 array, shape (1 + rows, TIMELINE_COLUMNS), optional
         Receives what happens when, as `models.timeline` prepares it.
+    swap : int64 array, shape (swap devices, SWAP_COLUMNS), optional
+        As `models.swap_devices.swap_rows` returns it; without it the one that `sizes` and `record`
+        speak of.
+    device_prices : int64 array, shape (swap devices, events of devices), picoseconds, optional
+        Each device's own; without it those in `prices`.
+    zswap : ZswapState, optional
+        A pool with a limit, as `models.zswap_pool.fresh_pool` returns it.
     """
     from perfmodel.kernels.engine import prepare
 
-    regions, clusters, neighbour, free, processes, folios, rows = (int(size) for size in sizes)
-    if device is None:
-        device = plain_device(1.0)
+    regions, clusters, _, _, processes, folios, rows = (int(size) for size in sizes)
+    if swap is None:
+        swap = plain_swap(record, sizes)
     if prices is None:
         prices = np.zeros(N_PRICES, dtype=np.int64)
+    if device_prices is None:
+        device_prices = np.tile(prices[list(DEVICE_EVENTS)], (len(swap), 1))
+    swap = swap.copy()
+    swap[:, SwapCell.PRICES : SwapCell.PRICES + len(DEVICE_EVENTS)] = device_prices
+    if not isinstance(device, list):
+        device = [device] * len(swap)
     if timeline is None:
         timeline = fresh_timeline(0)
     tlb_arrays, tlb_paths, tlb = pack_tlbs(translation, cpus)
@@ -99,7 +125,9 @@ def fresh_memory(
         folios=np.zeros(folios, dtype=layout.FOLIO),
         clusters=np.zeros(clusters + 1, dtype=layout.CLUSTER),
         frames=no_frames() if frames is None else frames,
-        device=device,
+        swap=swap,
+        device=stack(device),
+        zswap=no_pool() if zswap is None else zswap,
         done=np.zeros(folios, dtype=np.int64),
         written=np.zeros(_MOST_WRITTEN, dtype=np.int64),
         links=np.zeros(folios, dtype=layout.LINK),
@@ -116,7 +144,7 @@ def fresh_memory(
         tlb=tlb,
         timeline=timeline,
     )
-    prepare(memory, regions, clusters, neighbour, free)
+    prepare(memory, regions)
     return memory
 
 
@@ -191,7 +219,8 @@ class SimulatedMemory:
     scenario : Scenario
         Its region, swap space and settings; the steps are those that `step` is called with.
     policy : Policy
-    device : DeviceKind
+    device : DeviceKind or SwapDevice
+        Of a device, or of several, only kinds and priorities matter here.
     machine : Machine
         Only its TLBs matter here.
     seed : int
@@ -205,22 +234,35 @@ class SimulatedMemory:
         self,
         scenario: Scenario,
         policy: Policy,
-        device: DeviceKind,
+        device: DeviceKind | SwapDevice,
         machine: Machine,
         *,
         seed: int = 1,
         processes: int = layout.MOST_PROCESSES,
         cpus: int = 1,
     ) -> None:
-        sizes = abi.state_sizes(scenario, processes, _POOL_BYTES)
-        parameters = abi.pack_parameters(scenario, policy, device, range(seed, seed + 1))
+        swap, devices = None, 1
+        kind = device.kind if isinstance(device, SwapDevice) else device
+        if isinstance(device, SwapDevice):
+            check_together(scenario, device)
+            devices = len(device.all)
+            swap = swap_rows(scenario, device)
+        sizes = abi.state_sizes(scenario, processes, _POOL_BYTES, devices)
+        parameters = abi.pack_parameters(scenario, policy, kind, range(seed, seed + 1))
+        if isinstance(device, SwapDevice):
+            set_parameters(parameters, device)
+            parameters["device_model"] = 0
+            set_pool_parameters(parameters, scenario, device)
+            assert swap is not None
+            swap[:, SwapCell.DEVICE_MODEL] = 0
         self._lazy = policy.lazy_page_table_deposit
         frames = None
         if scenario.memory is not None:
             frames = physical_frames(scenario, parameters, sizes)(0)
         self._memory = fresh_memory(
-            parameters[0], sizes, machine.translation, cpus=cpus, frames=frames
-        )
+            parameters[0], sizes, machine.translation, cpus=cpus, frames=frames, swap=swap,
+            zswap=fresh_pool(scenario, sizes),
+        )  # fmt: skip
 
     def step(self, step: Step) -> StepCounts:
         """Do one step and return what it counted."""

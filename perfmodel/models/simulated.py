@@ -18,26 +18,33 @@ from perfmodel.constants import (
     N_MAPPING,
     N_PRICES,
     PAGE_BYTES,
-    PICOSECONDS_PER_NANOSECOND,
     Event,
     Mapping,
-    Wait,
 )
 from perfmodel.errors import CapabilityError, InputError, Problem
 from perfmodel.host import available_memory_bytes
 from perfmodel.kernels import layout
 from perfmodel.kernels.layout import Cell
-from perfmodel.models.devices import pack
+from perfmodel.models.engine_prices import breakdown, engine_prices, nanoseconds, own_prices
 from perfmodel.models.memory import fresh_memory, out_of_memory, run_one_step
 from perfmodel.models.physical import physical_frames
-from perfmodel.models.prices import draw_prices, with_model_errors
+from perfmodel.models.prices import with_model_errors
+from perfmodel.models.swap_devices import (
+    check_together,
+    dearer,
+    name_shares,
+    pack_all,
+    set_parameters,
+    swap_rows,
+)
+from perfmodel.models.zswap_pool import fresh_pool, set_pool_parameters
 from perfmodel.results.provenance import provenance
 from perfmodel.results.result import Result, StepResult
-from perfmodel.specs.catalog import load_device, load_machine, load_policy, load_scenario
+from perfmodel.specs.catalog import load_devices, load_machine, load_policy, load_scenario
 from perfmodel.specs.device import DeviceKind, SwapDevice
 from perfmodel.specs.machine import Machine
 from perfmodel.specs.policy import SIMULATED_ENTRIES, Policy
-from perfmodel.specs.scenario import PageContent, Scenario
+from perfmodel.specs.scenario import Scenario
 from perfmodel.specs.step import Step, StepAction
 from perfmodel.units import format_bytes
 
@@ -45,12 +52,6 @@ DEFAULT_DRAWS = 400
 # Where an allocation may or may not fail, or CPUs wait for one another: that depends on the draw.
 RUNS_PER_SEED = 32
 _LOW, _HIGH = 0.05, 0.95
-_SERVED_EVENTS = [
-    Event.READ_REQUEST,
-    Event.WRITE_REQUEST,
-    Event.DECOMPRESS_PAGE,
-    Event.COMPRESS_PAGE,
-]
 _LARGEST_CLOCK = float(1 << 62)
 _LARGEST_SEED = (1 << 56) - 1
 
@@ -89,7 +90,8 @@ def clock_decides(scenario: Scenario, device: SwapDevice) -> bool:
     by are brought up to date by the clock, and khugepaged wakes by it.
     """
     timed = any(step.threads > 1 or step.action is StepAction.WAIT for step in scenario.steps)
-    return scenario.is_limited or device.service is not None or timed
+    served = any(one.service is not None for one in device.all)
+    return scenario.is_limited or served or timed
 
 
 def runs_decide(scenario: Scenario, device: SwapDevice) -> bool:
@@ -108,25 +110,6 @@ def chance_decides(scenario: Scenario, policy: Policy) -> bool:
     return policy.swap_entry == "pmd" and any(0 < chance < 1 for chance in chances)
 
 
-def best_prices(
-    machine: Machine, device: SwapDevice, seed: int, content: PageContent
-) -> npt.NDArray[np.int64]:
-    """What a run at the machine's best numbers is priced with; shape (N_PRICES,), picoseconds."""
-    best: npt.NDArray[np.int64] = engine_prices(machine, device, 0, seed, content)[0]
-    return best
-
-
-def engine_prices(
-    machine: Machine, device: SwapDevice, draws: int, seed: int, content: PageContent
-) -> npt.NDArray[np.int64]:
-    """What `draw_prices` returns, without what a device's service model knows better."""
-    prices = draw_prices(machine, device, draws, seed, content)
-    if device.service is not None:
-        # The service model knows what they take.
-        prices[:, _SERVED_EVENTS] = 0
-    return prices
-
-
 def check_seed_and_draws(seed: int, draws: int) -> None:
     """Raise an `InputError` for a seed or a number of draws that cannot be."""
     if type(seed) is not int or not 0 <= seed <= _LARGEST_SEED:
@@ -139,18 +122,20 @@ def _runs_at_once(runs: int) -> int:
     return min(runs, len(os.sched_getaffinity(0)))
 
 
-def state_sizes(scenario: Scenario, policy: Policy, runs: int) -> npt.NDArray[np.int64]:
+def state_sizes(
+    scenario: Scenario, policy: Policy, runs: int, devices: int = 1
+) -> npt.NDArray[np.int64]:
     """Sizes of a run's state, so that all runs together leave half of the memory alone."""
     at_once = _runs_at_once(runs)
     available = available_memory_bytes()
-    compact = abi.compact_bytes(scenario, scenario.processes)
+    compact = abi.compact_bytes(scenario, scenario.processes, devices)
     if policy.swap_entry == "pte" and any(s.action is StepAction.PAGEOUT for s in scenario.steps):
         # Every range that goes out gets a PTE table.
         compact += scenario.region.count * PAGE_BYTES
     allowed = available // 2 // at_once - compact
     if allowed < compact:
         raise CapabilityError(_too_large(scenario, f"takes {format_bytes(2 * compact * at_once)}"))
-    return abi.state_sizes(scenario, scenario.processes, allowed)
+    return abi.state_sizes(scenario, scenario.processes, allowed, devices)
 
 
 def _too_large(scenario: Scenario, takes: str) -> str:
@@ -165,18 +150,21 @@ def count_events(
     scenario: Scenario,
     machine: Machine,
     policy: Policy,
-    device: DeviceKind,
+    device: DeviceKind | SwapDevice,
     seeds: range,
     prices: npt.NDArray[np.int64] | None = None,
     served_by: SwapDevice | None = None,
     *,
     at_once: int | None = None,
+    device_prices: npt.NDArray[np.int64] | None = None,
 ) -> Runs:
     """Run the engine once for each seed.
 
     Parameters
     ----------
-    scenario, machine, policy, device
+    scenario, machine, policy
+    device : DeviceKind or SwapDevice
+        A device only where others are swapped to beside it.
     seeds : range
     prices : int64 array, shape (seeds, N_PRICES), picoseconds, optional
         What `draw_prices` returns, a row for each run. Without them nothing takes any time.
@@ -184,12 +172,23 @@ def count_events(
         A device whose service model says how long requests take.
     at_once : int, optional
         Most runs at the same time; as many as there are CPUs without it.
+    device_prices : int64 array, shape (seeds, devices, events of devices), picoseconds, optional
+        What `own_prices` returns, for several swap devices.
     """
     if prices is None:
         prices = np.zeros((len(seeds), N_PRICES), dtype=np.int64)
-    parameters = abi.pack_parameters(scenario, policy, device, seeds)
+    kind = device.kind if isinstance(device, SwapDevice) else device
+    parameters = abi.pack_parameters(scenario, policy, kind, seeds)
     parameters["device_model"] = int(served_by is not None)
-    sizes = state_sizes(scenario, policy, len(seeds))
+    swap = None
+    if isinstance(device, SwapDevice):
+        check_together(scenario, device)
+        set_parameters(parameters, device)
+        set_pool_parameters(parameters, scenario, device)
+        swap = swap_rows(scenario, device)
+    elif scenario.settings.zswap_pool is not None:
+        raise ValueError("zswap_pool needs the device and not its kind alone")
+    sizes = state_sizes(scenario, policy, len(seeds), len(swap) if swap is not None else 1)
     translation = machine.translation
     counts = np.zeros((len(seeds), len(scenario.steps), layout.N_COUNTS), dtype=np.int64)
     mapping = np.zeros((len(seeds), N_MAPPING), dtype=np.int64)
@@ -204,8 +203,11 @@ def count_events(
             translation,
             prices[index],
             cpus,
-            None if served_by is None else pack(served_by),
+            None if served_by is None else pack_all(served_by),
             frames(index),
+            swap=swap,
+            device_prices=None if device_prices is None else device_prices[index],
+            zswap=fresh_pool(scenario, sizes),
         )
         return run_steps(memory, scenario.steps, counts[index], elapsed[index], mapping[index])
 
@@ -272,21 +274,6 @@ def _check_clock(events: npt.NDArray[np.int64], prices: npt.NDArray[np.int64]) -
         raise InputError(Problem(message, key="machine"))
 
 
-def _nanoseconds(picoseconds: float | np.integer | np.floating) -> float:
-    return round(float(picoseconds) / PICOSECONDS_PER_NANOSECOND, 3)
-
-
-def _breakdown(
-    events: npt.NDArray[np.int64], waits: npt.NDArray[np.int64], prices: npt.NDArray[np.int64]
-) -> dict[str, float]:
-    parts = dict.fromkeys(abi.BREAKDOWN_PARTS, 0)
-    for wait in Wait:
-        parts[abi.WAIT_PARTS[wait]] += int(waits[wait])
-    for event in Event:
-        parts[abi.PRICES[event][1]] += int(events[event]) * int(prices[event])
-    return {part: _nanoseconds(total) for part, total in parts.items()}
-
-
 @attrs.frozen(eq=False)
 class Drawn:
     """One arm with all its draws.
@@ -298,12 +285,15 @@ class Drawn:
     by_run : int64 array, shape (runs, steps), picoseconds
     prices : int64 array, shape (draws + 1, N_PRICES), picoseconds
     runs : Runs
+    own_prices : int64 array, shape (draws + 1, devices, events of devices), picoseconds, or None
+        Of several swap devices, each one's own.
     """
 
     elapsed: npt.NDArray[np.int64]
     by_run: npt.NDArray[np.int64]
     prices: npt.NDArray[np.int64]
     runs: Runs
+    own_prices: npt.NDArray[np.int64] | None = None
 
 
 def draw_arm(
@@ -322,25 +312,32 @@ def draw_arm(
     not run again for each draw of prices. Where CPUs wait for one another, 32 draws are run, and
     stand for the others.
     """
-    served = device.service is not None
+    served = any(one.service is not None for one in device.all)
     overlaps = clock_decides(scenario, device)
     runs = min(RUNS_PER_SEED, draws + 1) if chance_decides(scenario, policy) or overlaps else 1
     seeds = range(seed * RUNS_PER_SEED, seed * RUNS_PER_SEED + runs)
     prices = engine_prices(machine, device, draws, seed, scenario.region.content)
     turn = np.arange(draws + 1) % runs
     drawn = prices[:runs] if overlaps else None
+    several = device.beside is not None or scenario.settings.zswap_pool is not None
+    own = own_prices(machine, device, draws, seed, scenario.region.content) if several else None
     done = count_events(
-        scenario, machine, policy, device.kind, seeds, drawn, device if served else None,
-        at_once=at_once,
+        scenario, machine, policy, device if several else device.kind, seeds, drawn,
+        device if served else None, at_once=at_once,
+        device_prices=own[:runs] if own is not None and overlaps else None,
     )  # fmt: skip
     events = abi.events_of(done.counts)
     _check_clock(events, prices[:, :N_EVENTS])
     if overlaps:
-        return Drawn(done.elapsed[turn], done.elapsed, prices, done)
+        return Drawn(done.elapsed[turn], done.elapsed, prices, done, own)
     elapsed = np.einsum("dse,de->ds", events[turn], prices[:, :N_EVENTS])
     by_run = events @ prices[0, :N_EVENTS]
+    if own is not None:
+        elapsed += dearer(done.counts[turn], prices, own).sum(axis=2)
+        best = np.broadcast_to(own[0], (runs, *own[0].shape))
+        by_run += dearer(done.counts, np.tile(prices[0], (runs, 1)), best).sum(axis=2)
     elapsed[0] = np.rint(by_run.mean(axis=0)).astype(np.int64)
-    return Drawn(elapsed, by_run, prices, done)
+    return Drawn(elapsed, by_run, prices, done, own)
 
 
 def simulate_draws(
@@ -372,19 +369,25 @@ def simulate_draws(
     events, prices = abi.events_of(counts), arm.prices[:, :N_EVENTS]
     if with_model_error:
         elapsed = with_model_errors(machine, events[0], elapsed, seed)
+    more = None
+    if arm.own_prices is not None:
+        more = dearer(counts[:1], arm.prices[:1], arm.own_prices[:1])[0]
     steps = []
     for index, step in enumerate(scenario.steps):
         low, high = np.quantile(elapsed[1:, index], [_LOW, _HIGH])
         steps.append(
             StepResult(
                 name=step.name,
-                elapsed_ns=_nanoseconds(by_run[0, index]),
-                interval_ns=(_nanoseconds(low), _nanoseconds(high)),
+                elapsed_ns=nanoseconds(by_run[0, index]),
+                interval_ns=(nanoseconds(low), nanoseconds(high)),
                 counters=abi.name_counters(
                     abi.counters_of(counts[0, index]), abi.hidden_counters(scenario)
                 ),
-                breakdown_ns=_breakdown(
-                    events[0, index], abi.waits_of(counts[0, index]), prices[0]
+                breakdown_ns=breakdown(
+                    events[0, index],
+                    abi.waits_of(counts[0, index]),
+                    prices[0],
+                    None if more is None else more[index],
                 ),
                 events={
                     event.name.lower(): int(events[0, index, event])
@@ -394,12 +397,13 @@ def simulate_draws(
                 fallbacks=abi.name_fallbacks(counts[0, index]),
                 observed=abi.name_observed(counts[0, index]),
                 lock_holds=abi.name_holds(counts[0, index]),
+                devices=name_shares(counts[0, index], device),
             )
         )
     result = Result(
         scenario=scenario.name,
         machine=machine.name,
-        device=device.name,
+        device=device.label,
         entry=entry,
         regions=scenario.region.count,
         steps=tuple(steps),
@@ -431,7 +435,8 @@ def simulate(
     Parameters
     ----------
     scenario, machine, device : spec, or the name or path of one
-        A device that a fitted machine brings along replaces the published one of that name.
+        A device that a fitted machine brings along replaces the published one of that name. Several
+        at a time: ``zram-lz4:100,optane-p5800x:-2``, each with its priority.
     entry : str
         ``pte`` (Linux 6.18), ``mthp-16k`` to ``mthp-1024k`` (the same, swapping in by mTHP order)
         or ``pmd`` (one PMD swap entry); ``pte-batched`` (batched unmap at swap-out) or ``pmd-lazy``
@@ -464,7 +469,7 @@ def simulate(
     """
     scenario = scenario if isinstance(scenario, Scenario) else load_scenario(scenario)
     machine = machine if isinstance(machine, Machine) else load_machine(machine)
-    device = device if isinstance(device, SwapDevice) else load_device(device, machine)
+    device = device if isinstance(device, SwapDevice) else load_devices(device, machine)
     policy = load_policy(entry, order9_failure=order9_failure, allowed=SIMULATED_ENTRIES)
     _, result = simulate_draws(
         scenario,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from perfmodel.constants import PAGES_PER_PMD, PMD_ORDER, PteKind, RegionState
 from perfmodel.kernels import layout
 from perfmodel.kernels.frames import SPARE_OWNERS
-from perfmodel.kernels.layout import Cell
+from perfmodel.kernels.layout import Cell, SwapCell
+from perfmodel.kernels.zsmalloc import NONE, PAGES
 from perfmodel.models.fragmentation import free_blocks
 
 _PROTECTIONS = "wru"
@@ -48,9 +50,21 @@ class Snapshot:
                     )
                 ),
             }
+            | self._zswap()
             | self._pressure(slots)
             | self._frames()
         )
+
+    def _zswap(self) -> dict[str, Any]:
+        """Slots that zswap's pool has pages of, coldest first, and the pages that it takes."""
+        if not self._m.parameters["zswap_pool"]:
+            return {}
+        state = self._m.zswap
+        found, slot = [], int(state.ends[0])
+        while slot != NONE:
+            found.append(slot)
+            slot = int(state.following[slot])
+        return {"zswap": (found, int(state.pool.totals[PAGES]))}
 
     def _frames(self) -> dict[str, Any]:
         """Where folios lie, and how much is free in blocks of each order."""
@@ -121,7 +135,7 @@ class Snapshot:
 
     def _slots(self) -> dict[int, tuple[Any, ...]]:
         slots = {}
-        for cluster in range(int(self._m.state[Cell.FRESH_CLUSTER])):
+        for cluster in self._used_clusters():
             for offset, word in enumerate(self._words(cluster)):
                 if word and not word & layout.SLOT_HEADER:
                     folio = (word >> layout.SLOT_FOLIO_SHIFT) - 1
@@ -133,6 +147,10 @@ class Snapshot:
                         bool(word & layout.SLOT_NEIGHBOUR),
                     )
         return slots
+
+    def _used_clusters(self) -> Iterator[int]:
+        for row in self._m.swap:
+            yield from range(int(row[SwapCell.FIRST_CLUSTER]), int(row[SwapCell.FRESH_CLUSTER]))
 
     def _words(self, cluster: int) -> list[int]:
         record = self._m.clusters[cluster]
@@ -213,24 +231,47 @@ class Snapshot:
         present = words[words & layout.KIND_MASK == PteKind.PRESENT]
         return [bool(word) for word in present & layout.YOUNG]
 
-    def _list(self, which: int) -> list[int]:
+    def _list(self, device: int, which: int) -> list[int]:
         found = []
-        cluster = int(self._m.state[Cell.HEADS + which])
+        cluster = int(self._m.swap[device, SwapCell.HEADS + which])
         while cluster >= 0:
             found.append(cluster)
             cluster = int(self._m.clusters[cluster]["next"])
         return found
 
     def _clusters(self) -> dict[str, Any]:
-        state = self._m.state
-        fresh = range(int(state[Cell.FRESH_CLUSTER]), int(state[Cell.CLUSTERS]) + 1)
-        return {
-            "free": [*fresh, *self._list(layout.LIST_FREE)],
-            "nonfull": [self._list(layout.LIST_NONFULL + order) for order in range(PMD_ORDER + 1)],
-            "frag": [self._list(layout.LIST_FRAG + order) for order in range(PMD_ORDER + 1)],
-            "full": self._list(layout.LIST_FULL),
-            "next": [int(state[Cell.HINTS + order]) for order in range(PMD_ORDER + 1)],
+        """Lists of clusters, of several devices one behind the other, and whose turn it is."""
+        m = self._m
+        devices = range(len(m.swap))
+        orders = range(PMD_ORDER + 1)
+        free: list[int] = []
+        for device, row in enumerate(m.swap):
+            fresh = range(int(row[SwapCell.FRESH_CLUSTER]), int(row[SwapCell.END_CLUSTER]))
+            free += [*fresh, *self._list(device, layout.LIST_FREE)]
+
+        def every(which: int) -> list[int]:
+            return [cluster for device in devices for cluster in self._list(device, which)]
+
+        lists = {
+            "free": free,
+            "nonfull": [every(layout.LIST_NONFULL + order) for order in orders],
+            "frag": [every(layout.LIST_FRAG + order) for order in orders],
+            "full": every(layout.LIST_FULL),
+            "next": [int(m.state[Cell.HINTS + order]) for order in orders],
         }
+        return lists | ({"line": self._line()} if len(devices) > 1 else {})
+
+    def _line(self) -> list[int]:
+        """Swap devices that are not full, those first that are asked for slots first."""
+        rows = self._m.swap
+        waiting = []
+        for device, row in enumerate(rows):
+            clusters = int(row[SwapCell.END_CLUSTER]) - int(row[SwapCell.FIRST_CLUSTER])
+            if int(row[SwapCell.USED_SLOTS]) < clusters * PAGES_PER_PMD:
+                waiting.append(device)
+        return sorted(
+            waiting, key=lambda d: (-int(rows[d, SwapCell.PRIORITY]), int(rows[d, SwapCell.TURN]))
+        )
 
 
 def _lru_flags(flags: int) -> tuple[bool, bool, bool]:

@@ -13,11 +13,13 @@ from perfmodel.constants import Event, Happening, Wait
 from perfmodel.errors import CapabilityError, InputError, Problem
 from perfmodel.kernels import layout
 from perfmodel.kernels.layout import Cell
-from perfmodel.models.devices import pack
+from perfmodel.models.engine_prices import best_prices, own_prices
 from perfmodel.models.memory import fresh_memory, fresh_timeline, out_of_memory, run_one_step
 from perfmodel.models.physical import physical_frames
-from perfmodel.models.simulated import RUNS_PER_SEED, best_prices, state_sizes
-from perfmodel.specs.catalog import load_device, load_machine, load_policy, load_scenario
+from perfmodel.models.simulated import RUNS_PER_SEED, state_sizes
+from perfmodel.models.swap_devices import check_together, pack_all, set_parameters, swap_rows
+from perfmodel.models.zswap_pool import fresh_pool, set_pool_parameters
+from perfmodel.specs.catalog import load_devices, load_machine, load_policy, load_scenario
 from perfmodel.specs.device import SwapDevice
 from perfmodel.specs.machine import Machine
 from perfmodel.specs.policy import SIMULATED_ENTRIES
@@ -114,16 +116,17 @@ def record_timeline(
     """
     scenario = scenario if isinstance(scenario, Scenario) else load_scenario(scenario)
     machine = machine if isinstance(machine, Machine) else load_machine(machine)
-    device = device if isinstance(device, SwapDevice) else load_device(device, machine)
+    device = device if isinstance(device, SwapDevice) else load_devices(device, machine)
     policy = load_policy(entry, order9_failure=order9_failure, allowed=SIMULATED_ENTRIES)
     if only_range is not None and not 0 <= only_range < scenario.region.count:
         message = f"must be a 2 MiB range of the region: from 0 to {scenario.region.count - 1}"
         raise InputError(Problem(message, file=scenario.name, key="range"))
-    served = device.service is not None
+    check_together(scenario, device)
     seeds = range(seed * RUNS_PER_SEED, seed * RUNS_PER_SEED + 1)
     parameters = abi.pack_parameters(scenario, policy, device.kind, seeds)
-    parameters["device_model"] = int(served)
-    sizes = state_sizes(scenario, policy, 1)
+    set_parameters(parameters, device)
+    set_pool_parameters(parameters, scenario, device)
+    sizes = state_sizes(scenario, policy, 1, len(device.all))
     frames = physical_frames(scenario, parameters, sizes)(0)
     timeline = fresh_timeline(rows, -1 if only_range is None else only_range)
     memory = fresh_memory(
@@ -132,9 +135,12 @@ def record_timeline(
         machine.translation,
         best_prices(machine, device, seed, scenario.region.content),
         max(step.threads for step in scenario.steps),
-        pack(device) if served else None,
+        pack_all(device),
         frames,
         timeline,
+        swap=swap_rows(scenario, device),
+        zswap=fresh_pool(scenario, sizes),
+        device_prices=own_prices(machine, device, 0, seed, scenario.region.content)[0],
     )
     steps = []
     for step in scenario.steps:
@@ -149,7 +155,7 @@ def record_timeline(
     return Timeline(
         scenario=scenario.name,
         machine=machine.name,
-        device=device.name,
+        device=device.label,
         entry=entry,
         steps=tuple(steps),
         rows=timeline[1:used],

@@ -272,8 +272,11 @@ _BY_ZSPAGE = ("in_use", "group", "size_class", "first_free", "base", "before", "
 _BY_OBJECT = ("owners", "links")
 
 
-def fresh_zspages(classes: SizeClasses, slots: int) -> Zspages:
-    """State of an empty pool, as the kernels take it."""
+def fresh_zspages(classes: SizeClasses, slots: int, zspages: int = 0) -> Zspages:
+    """State of an empty pool, as the kernels take it; with room for so many zspages, or a few."""
+    most = max(found.objects for found in classes.classes)
+    arena = zspages * most or _FIRST_ARENA
+    zspages = zspages or _FIRST_ZSPAGES
 
     def numbers(size: int, value: int = 0) -> _Integers:
         return np.full(size, value, dtype=np.int64)
@@ -286,8 +289,9 @@ def fresh_zspages(classes: SizeClasses, slots: int) -> Zspages:
         class_in_use=numbers(count),
         class_spare=numbers(count, NONE),
         heads=numbers(count * kernels.GROUPS, NONE),
-        **{name: numbers(_FIRST_ZSPAGES) for name in _BY_ZSPAGE},
-        **{name: numbers(_FIRST_ARENA) for name in _BY_OBJECT},
+        # Zeros come from the kernel's zero page: what is never used is never real memory.
+        **{name: np.zeros(zspages, dtype=np.int64) for name in _BY_ZSPAGE},
+        **{name: np.zeros(arena, dtype=np.int64) for name in _BY_OBJECT},
         slot_zspage=numbers(slots, NONE),
         slot_object=numbers(slots, NONE),
         slot_bytes=numbers(slots),

@@ -55,6 +55,36 @@ class StoreOutcome:
     written_back: tuple[int, ...] = ()
 
 
+def fresh_zswap(
+    classes: SizeClasses, slots: int, limits: npt.NDArray[np.int64], zspages: int = 0
+) -> kernels.ZswapState:
+    """State of an empty zswap, as the kernels take it.
+
+    Parameters
+    ----------
+    classes : SizeClasses
+    slots : int
+    limits : int64 array, shape (N_LIMITS,)
+    zspages : int
+        Room for so many, of as many objects as a zspage can have; little, to be enlarged, without.
+    """
+    class_of_size = np.zeros(PAGE_BYTES + 1, dtype=np.int64)
+    class_of_size[1:] = classes.index(np.arange(1, PAGE_BYTES + 1))
+    zeros = np.zeros(slots, dtype=np.int64)
+    return kernels.ZswapState(
+        pool=fresh_zspages(classes, slots, zspages),
+        class_of_size=class_of_size,
+        limits=limits,
+        marked=zeros.copy(),
+        before=zeros + NONE,
+        following=zeros + NONE,
+        region_pages=zeros.copy(),
+        ends=np.array([NONE, NONE], dtype=np.int64),
+        log=zeros.copy(),
+        counts=np.zeros(kernels.N_COUNTS, dtype=np.int64),
+    )
+
+
 class Zswap:
     """zswap in front of a device, with slots as numbers.
 
@@ -106,23 +136,11 @@ class Zswap:
         self.slots = slots
         self.max_pages = memory_bytes // PAGE_BYTES * max_pool_percent // 100
         self.accept_pages = self.max_pages * accept_threshold_percent // 100
-        class_of_size = np.zeros(PAGE_BYTES + 1, dtype=np.int64)
-        class_of_size[1:] = self.classes.index(np.arange(1, PAGE_BYTES + 1))
-        zeros = np.zeros(slots, dtype=np.int64)
-        self.state = kernels.ZswapState(
-            pool=fresh_zspages(self.classes, slots),
-            class_of_size=class_of_size,
-            limits=np.array(
-                [self.max_pages, self.accept_pages, writeback, keeps_incompressible, scan_pages],
-                dtype=np.int64,
-            ),
-            marked=zeros.copy(),
-            before=zeros + NONE,
-            following=zeros + NONE,
-            ends=np.array([NONE, NONE], dtype=np.int64),
-            log=zeros.copy(),
-            counts=np.zeros(kernels.N_COUNTS, dtype=np.int64),
+        limits = np.array(
+            [self.max_pages, self.accept_pages, writeback, keeps_incompressible, scan_pages],
+            dtype=np.int64,
         )
+        self.state = fresh_zswap(self.classes, slots, limits)
 
     @classmethod
     def of(cls, spec: ZswapPool, slots: int, memory_bytes: int) -> Zswap:

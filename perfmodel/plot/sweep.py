@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from typing import Any
 
 import numpy as np
@@ -215,21 +217,25 @@ def study_figure(swept: Sweep, findings: Findings) -> Figure:
 
 
 def _lines_figure(swept: Sweep, findings: Findings) -> Figure:
-    """A panel for each value of the axis of names, or for each output; lines over the numbers."""
+    """A panel for each combination of the other axes, or for each output; lines over the numbers.
+
+    Where those would be too many, for each value of the first of them.
+    """
     study, plan = swept.study, swept.plan
     axis = [each for each in plan.axes if each.is_number and len(each.values) > 1][-1]
     panels: list[tuple[xarray.DataArray, dict[str, Any], str]] = []
     others = [each for each in plan.axes if each is not axis]
     if others:
         found = swept.dataset[study.outputs[0].name]
-        first = others[0]
-        for place, value in enumerate(first.values[:_MOST_PANELS]):
-            chosen = found.isel({first.name: place})
-            for rest in others[1:]:
-                chosen = chosen.isel({rest.name: 0})
-            panels.append(
-                (chosen, {first.name: value}, f"{first.axis.label or first.name}: {value}")
-            )
+        if math.prod(len(each.values) for each in others) > _MOST_PANELS:
+            found = found.isel({rest.name: 0 for rest in others[1:]})
+            others = others[:1]
+        shapes = [range(len(each.values)) for each in others]
+        for places in list(itertools.product(*shapes))[:_MOST_PANELS]:
+            at = {each.name: place for each, place in zip(others, places, strict=True)}
+            values = {each.name: each.values[at[each.name]] for each in others}
+            titles = [f"{each.axis.label or each.name}: {values[each.name]}" for each in others]
+            panels.append((found.isel(at), values, "\n".join(titles)))
     else:
         panels = [(swept.dataset[output.name], {}, "") for output in study.outputs[:_MOST_PANELS]]
     figure, axes = new_figure(

@@ -29,6 +29,11 @@ def step_notes(step: StepResult) -> list[str]:
         "fell back to PTEs": counted(step.fallbacks),
         "observed": counted(step.observed),
         "lock holds": ", ".join(holds),
+        "swap devices": "; ".join(
+            f"{one['device']} (priority {one['priority']}): {one['pswpout']} pages out, "
+            f"{one['pswpin']} in, {one['used_slots']} slots used"
+            for one in step.devices
+        ),
     }
     return [f"{title}: {text}" for title, text in texts.items() if text]
 

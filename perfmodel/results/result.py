@@ -44,6 +44,10 @@ class StepResult:
     lock_holds : dict of str to dict
         For each lock the number of its holds (``count``), the page-table entries and slot words
         handled in all of them (``total``) and in the longest (``longest``).
+    devices : tuple of dict
+        With several swap devices, each one's part: ``device``, ``priority``, ``pswpout`` and
+        ``pswpin`` in pages, ``write_requests``, ``read_requests``, and ``used_slots`` after the
+        step; what was measured has no requests.
     """
 
     name: str
@@ -57,6 +61,7 @@ class StepResult:
     events: dict[str, int] = attrs.field(factory=dict)
     fallbacks: dict[str, int] = attrs.field(factory=dict)
     lock_holds: dict[str, dict[str, int]] = attrs.field(factory=dict)
+    devices: tuple[Json, ...] = ()
 
     def to_json(self) -> Json:
         """As `--json` prints it."""
@@ -70,6 +75,8 @@ class StepResult:
         for key in ("observed", "events", "fallbacks", "lock_holds"):
             if value := getattr(self, key):
                 document[key] = value
+        if self.devices:
+            document["devices"] = list(self.devices)
         if self.repetitions_ns:
             document["repetitions_ns"] = list(self.repetitions_ns)
             document["unstable_counters"] = list(self.unstable_counters)

@@ -16,7 +16,7 @@ import attrs
 
 from perfmodel.errors import InputError, Problem, nearest
 from perfmodel.specs import io
-from perfmodel.specs.device import SwapDevice, like
+from perfmodel.specs.device import SwapDevice, like, together
 from perfmodel.specs.experiment import Experiment
 from perfmodel.specs.gate import Gates
 from perfmodel.specs.machine import KernelCosts, Machine
@@ -286,6 +286,31 @@ def load_device(name: Given, machine: Machine | None = None) -> SwapDevice:
             if known.codec:
                 return like(published, known)
     return published
+
+
+_PRIORITY = re.compile(r"(.+):([+-]?[0-9]{1,5})")
+
+
+def load_devices(names: Given, machine: Machine | None = None) -> SwapDevice:
+    """One swap device, or several at a time: ``zram-lz4:100,optane-p5800x:-2``.
+
+    Each is a name or path as `load_device` takes it, and its priority behind a colon; without one
+    it is what the kernel gives by itself. They are switched on in this order.
+    """
+    if isinstance(names, Mapping) or _is_text(names):
+        return load_device(names, machine)
+    devices, priorities = [], []
+    for name in str(names).split(","):
+        found = _PRIORITY.fullmatch(name)
+        priorities.append(int(found[2]) if found else None)
+        devices.append(load_device(found[1] if found else name, machine))
+    if len(devices) == 1 and priorities[0] is not None:
+        message = "a priority is for several devices: name another one behind a comma"
+        raise InputError(Problem(message, key="device"))
+    try:
+        return together(devices, priorities)
+    except ValueError as error:
+        raise InputError(Problem(str(error), key="device")) from None
 
 
 def load_block_layer(name: str | Path = "linux-6.18-nvme") -> BlockLayer:

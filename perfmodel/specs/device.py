@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 
 import attrs
 
+from perfmodel.constants import MOST_SWAP_DEVICES
 from perfmodel.specs.codec import Codec, across, check_codec
 from perfmodel.specs.quantity import Quantity, quantity, text
 from perfmodel.specs.service import Service
 from perfmodel.specs.zswap import ZswapPool
+
+# Fields that are set by code alone; no file may have them.
+NOT_IN_FILES = {"in_files": False}
+HIGHEST_PRIORITY = 32767
+# What the kernel gives the first device that is switched on without a priority.
+FIRST_AUTOMATIC = -2
 
 
 class DeviceKind(StrEnum):
@@ -41,7 +49,8 @@ class SwapDevice:
     without a codec they are the times that one page takes to transfer. `algorithm` is zram's, and
     so is `codec`, which says what other contents take; `zswap` is what stands in front of another
     device once a scenario switches it on.
-    `service` is what a device does with several requests at a time.
+    `service` is what a device does with several requests at a time. `priority` and `beside`, which
+    no file has, say that other devices are swapped to at the same time: see `together`.
     """
 
     name: str = attrs.field(validator=text)
@@ -61,6 +70,20 @@ class SwapDevice:
     service: Service | None = attrs.field(
         default=None, validator=attrs.validators.optional(attrs.validators.instance_of(Service))
     )
+    priority: int | None = attrs.field(default=None, metadata=NOT_IN_FILES)
+    beside: tuple[SwapDevice, ...] | None = attrs.field(default=None, metadata=NOT_IN_FILES)
+
+    @property
+    def all(self) -> tuple[SwapDevice, ...]:
+        """The device and those beside it, in the order in which they are switched on."""
+        return (self, *(self.beside or ()))
+
+    @property
+    def label(self) -> str:
+        """The name; of several, all names and priorities, as `--device` takes them."""
+        if self.beside is None:
+            return self.name
+        return ",".join(f"{one.name}:{one.priority}" for one in self.all)
 
     def __attrs_post_init__(self) -> None:
         if (self.kind is DeviceKind.ZRAM) != bool(self.algorithm):
@@ -71,6 +94,31 @@ class SwapDevice:
             raise ValueError("zswap must stand in front of a device that does not compress itself")
         if self.kind is DeviceKind.NVME and self.service is None:
             raise ValueError("service must be given for nvme")
+
+
+def together(devices: Sequence[SwapDevice], priorities: Sequence[int | None]) -> SwapDevice:
+    """Several devices that are swapped to at the same time; `beside` of the first has the others.
+
+    Parameters
+    ----------
+    devices : sequence of SwapDevice
+        In the order in which they are switched on.
+    priorities : sequence of int or None
+        As swapon(8) takes them. Those that have none get -2, -3 and so on, as the kernel does it.
+    """
+    if len(devices) > MOST_SWAP_DEVICES:
+        raise ValueError(f"there must be at most {MOST_SWAP_DEVICES} swap devices")
+    ranked = []
+    automatic = FIRST_AUTOMATIC
+    for device, priority in zip(devices, priorities, strict=True):
+        own = automatic if priority is None else priority
+        if not -HIGHEST_PRIORITY <= own <= HIGHEST_PRIORITY:
+            raise ValueError(f"a priority must be from {-HIGHEST_PRIORITY} to {HIGHEST_PRIORITY}")
+        automatic -= priority is None
+        ranked.append(attrs.evolve(device, priority=own))
+    if len(ranked) == 1:
+        return devices[0]
+    return attrs.evolve(ranked[0], beside=tuple(ranked[1:]))
 
 
 def like(device: SwapDevice, fitted: SwapDevice) -> SwapDevice:

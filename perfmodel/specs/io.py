@@ -247,7 +247,9 @@ def _converter() -> Converter:
         attrs.resolve_types(kind)
         overrides: dict[str, Any] = {}
         for attribute in attrs.fields(kind):
-            if attribute.type is Quantity:
+            if not attribute.metadata.get("in_files", True):
+                overrides[attribute.name] = override(omit=True)
+            elif attribute.type is Quantity:
                 inner = _quantity_hook(attribute.metadata["unit"])
                 overrides[attribute.name] = override(struct_hook=_validated(attribute, inner))
             elif attribute.name in _SPECIAL_KEYS:
@@ -321,7 +323,11 @@ def structure_field(attribute: attrs.Attribute[Any], value: Any) -> Any:
 
 
 def _keys_of(kind: type) -> list[str]:
-    return [_key_of(attribute.name, attribute.type) for attribute in attrs.fields(kind)]
+    return [
+        _key_of(attribute.name, attribute.type)
+        for attribute in attrs.fields(kind)
+        if attribute.metadata.get("in_files", True)
+    ]
 
 
 def _extend(path: str, error: BaseException) -> str:

@@ -7,7 +7,14 @@ from typing import Any
 
 import attrs
 
-from perfmodel.constants import PAGE_BYTES, PAGES_PER_PMD, PMD_BYTES, USER_ADDRESS_SPACE_BYTES
+from perfmodel.constants import (
+    MOST_SWAP_DEVICES,
+    PAGE_BYTES,
+    PAGES_PER_PMD,
+    PMD_BYTES,
+    USER_ADDRESS_SPACE_BYTES,
+)
+from perfmodel.errors import InputError, Problem
 from perfmodel.specs.memory import PhysicalMemory
 from perfmodel.specs.quantity import text, tuple_of, whole_number
 from perfmodel.specs.step import Racing, Step, StepAction
@@ -79,8 +86,27 @@ class Region:
 
 
 @attrs.frozen
+class DeviceSpace:
+    """One of several swap devices as the scenario finds it; see `SwapSpace`."""
+
+    clusters: int = whole_number(1, 1 << 40)
+    free_clusters: int = whole_number(0, 1 << 20, default=0)
+    neighbour_slots: int = whole_number(0, PAGES_PER_PMD, default=0)
+
+    def __attrs_post_init__(self) -> None:
+        _check_free(self)
+
+
+def _check_free(space: DeviceSpace | SwapSpace) -> None:
+    if space.free_clusters and not space.neighbour_slots:
+        raise ValueError("free_clusters needs neighbour_slots, what is used elsewhere")
+    if space.free_clusters > space.clusters:
+        raise ValueError("free_clusters must not be more than clusters")
+
+
+@attrs.frozen
 class SwapSpace:
-    """The swap device as the scenario finds it.
+    """The swap device as the scenario finds it, or each of several.
 
     Parameters
     ----------
@@ -92,19 +118,28 @@ class SwapSpace:
     neighbour_slots : int
         Slots that another program uses in each of the others, from the first one on; it then fills
         cluster 0 too. 0 means that the whole device is free.
+    devices : tuple of DeviceSpace, optional
+        The same of each of several devices, in the order in which they are switched on, instead of
+        the three above. Without it each of several devices is like the one.
     """
 
     clusters: int = whole_number(0, 1 << 20, default=0)
     free_clusters: int = whole_number(0, 1 << 20, default=0)
     neighbour_slots: int = whole_number(0, PAGES_PER_PMD, default=0)
+    devices: tuple[DeviceSpace, ...] | None = attrs.field(
+        default=None, validator=attrs.validators.optional(tuple_of(DeviceSpace))
+    )
 
     def __attrs_post_init__(self) -> None:
         if self.neighbour_slots and not self.clusters:
             raise ValueError("neighbour_slots needs clusters, the size of the device")
-        if self.free_clusters and not self.neighbour_slots:
-            raise ValueError("free_clusters needs neighbour_slots, what is used elsewhere")
-        if self.free_clusters > self.clusters:
-            raise ValueError("free_clusters must not be more than clusters")
+        _check_free(self)
+        if self.devices is None:
+            return
+        if not 2 <= len(self.devices) <= MOST_SWAP_DEVICES:
+            raise ValueError(f"devices must be a list of 2 to {MOST_SWAP_DEVICES}")
+        if self.clusters:
+            raise ValueError("devices say their own clusters: leave out clusters")
 
 
 _LEAST_LIMIT = 4 * PMD_BYTES
@@ -147,6 +182,36 @@ class Khugepaged:
 
 
 @attrs.frozen
+class ZswapLimits:
+    """How much memory zswap's pool may take, and what becomes of what it rejects.
+
+    Parameters
+    ----------
+    size_bytes : int
+        Memory of the machine that the percentage is of.
+    max_pool_percent, accept_threshold_percent : int
+        As in /sys/module/zswap/parameters; the defaults are the kernel's.
+    writeback : bool
+        memory.zswap.writeback of the cgroup: whether pages may go on to the device.
+    """
+
+    size_bytes: int = whole_number(PAGE_BYTES, 1 << 47)
+    max_pool_percent: int = whole_number(0, 100, default=20)
+    accept_threshold_percent: int = whole_number(0, 100, default=90)
+    writeback: bool = attrs.field(default=True, validator=attrs.validators.instance_of(bool))
+
+    @property
+    def most_pages(self) -> int:
+        """Pages from which on nothing is stored."""
+        return self.size_bytes // PAGE_BYTES * self.max_pool_percent // 100
+
+    @property
+    def accept_pages(self) -> int:
+        """Pages at which a pool that was full stores again."""
+        return self.most_pages * self.accept_threshold_percent // 100
+
+
+@attrs.frozen
 class Settings:
     """Kernel settings and pressure that the scenario asks for.
 
@@ -157,6 +222,8 @@ class Settings:
     vma_readahead : bool
         Readahead by address (the default) instead of by swap slot.
     zswap : Zswap
+    zswap_pool : ZswapLimits, optional
+        What zswap's pool may take. Without it, it takes everything.
     order9_failure, charge_failure : float
         Probability that no order-9 page can be had at a swap-in, and that its charge to the memory
         cgroup is refused. Only the model can ask for that.
@@ -176,6 +243,14 @@ class Settings:
         default=None,
         validator=attrs.validators.optional(attrs.validators.instance_of(Khugepaged)),
     )
+    zswap_pool: ZswapLimits | None = attrs.field(
+        default=None,
+        validator=attrs.validators.optional(attrs.validators.instance_of(ZswapLimits)),
+    )
+
+    def __attrs_post_init__(self) -> None:
+        if self.zswap_pool is not None and self.zswap is not Zswap.ON:
+            raise ValueError('zswap_pool needs zswap = "on"')
 
 
 _MOST_STEPS = 1000
@@ -340,5 +415,27 @@ class Scenario:
 
     @property
     def clusters(self) -> int:
-        """Whole clusters of the swap device behind cluster 0."""
+        """Whole clusters of the swap device behind cluster 0; of several, of the largest."""
+        if self.swap.devices is not None:
+            return max(space.clusters for space in self.swap.devices)
         return self.swap.clusters or 2 * self.region.count + 32
+
+    def spaces(self, devices: int) -> tuple[DeviceSpace, ...]:
+        """So many swap devices as the scenario finds them.
+
+        Raises
+        ------
+        InputError
+            If the scenario is about another number of them.
+        """
+        if self.swap.devices is None:
+            one = DeviceSpace(self.clusters, self.swap.free_clusters, self.swap.neighbour_slots)
+            return (one,) * devices
+        if len(self.swap.devices) != devices:
+            message = (
+                f"is about {len(self.swap.devices)} swap devices, and {devices} "
+                f"{'is' if devices == 1 else 'are'} named; name as many, such as "
+                "zram-lz4:100,zram-lz4:50"
+            )
+            raise InputError(Problem(message, file=self.name, key="swap.devices"))
+        return self.swap.devices

@@ -21,8 +21,9 @@ from perfmodel.constants import (
 from perfmodel.errors import OutOfMemoryError
 from perfmodel.kernels.layout import COUNTERS, FALLBACKS, OBSERVED
 from perfmodel.models.closed_form import Counted, Counter, NotClosed, mixture
+from perfmodel.models.engine_prices import engine_prices
 from perfmodel.models.prices import common_factors, draw_model_errors, with_model_errors
-from perfmodel.models.simulated import chance_decides, draw_arm, engine_prices
+from perfmodel.models.simulated import chance_decides, draw_arm
 from perfmodel.specs import fields
 from perfmodel.specs.machine import Machine
 from perfmodel.specs.scenario import Scenario

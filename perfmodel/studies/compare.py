@@ -13,7 +13,7 @@ from perfmodel.errors import InputError, Problem
 from perfmodel.models.simulated import DEFAULT_DRAWS, simulate_draws
 from perfmodel.results.result import Result
 from perfmodel.specs import io
-from perfmodel.specs.catalog import load_device, load_machine, load_policy, load_scenario
+from perfmodel.specs.catalog import load_devices, load_machine, load_policy, load_scenario
 from perfmodel.specs.device import SwapDevice
 from perfmodel.specs.machine import Machine
 from perfmodel.specs.policy import SHMEM_ENTRY, SIMULATED_ENTRIES, check_entry
@@ -174,7 +174,7 @@ def compare(
     """
     scenario = scenario if isinstance(scenario, Scenario) else load_scenario(scenario)
     machine = machine if isinstance(machine, Machine) else load_machine(machine)
-    device = device if isinstance(device, SwapDevice) else load_device(device, machine)
+    device = device if isinstance(device, SwapDevice) else load_devices(device, machine)
     if not entries:
         raise InputError(Problem("name at least one entry", key="entries"))
     for entry in entries:

@@ -39,7 +39,8 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Result | str
     return found
 
 
-def compare(case: Case, live: Result) -> None:
+def compare(case: Case, live: Result) -> Result:
+    """Compare what was counted, step by step; returns what was simulated."""
     simulated = simulate(case.scenario, "amd-zen3", device=case.device, entry=case.entry, draws=20)
     differences = []
     for before, after in zip(simulated.steps, live.steps, strict=True):
@@ -60,6 +61,7 @@ def compare(case: Case, live: Result) -> None:
         if live.mapping[name] != value
     ]
     assert not differences, "step, what, simulated, measured"
+    return simulated
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)

@@ -11,7 +11,8 @@ from perfmodel import abi
 from perfmodel.constants import PAGE_BYTES, Event, Mapping
 from perfmodel.models.fragmentation import aged_frames, effort
 from perfmodel.models.simulated import count_events
-from perfmodel.specs.device import DeviceKind
+from perfmodel.models.zswap_pool import stored_bytes
+from perfmodel.specs.device import DeviceKind, SwapDevice
 from perfmodel.specs.machine import Machine
 from perfmodel.specs.policy import Policy
 from perfmodel.specs.quantity import Quantity
@@ -20,6 +21,7 @@ from perfmodel.specs.step import Step, StepAction
 from perfmodel.traces.generator import trace_of
 from tests.hardware import described
 from tests.oracles.mechanism import Mechanism
+from tests.oracles.mechanism.slots import Given
 from tests.oracles.murmur import WORD, uniform
 from tests.property.zones import zone_of
 
@@ -34,7 +36,9 @@ class Story:
 
     scenario: Scenario
     policy: Policy
-    device: DeviceKind
+    device: DeviceKind | SwapDevice = attrs.field(
+        repr=lambda device: device.label if isinstance(device, SwapDevice) else str(device)
+    )
     machine: Machine = attrs.field(
         repr=lambda machine: f"<{machine.name}, {described(machine.translation)}>"
     )
@@ -84,14 +88,11 @@ def oracle_of(story: Story) -> Mechanism:
         swapin_order=policy.swapin_order,
         lazy_deposit=policy.lazy_page_table_deposit,
         batched_unmap=policy.batched_unmap,
-        synchronous=story.device.synchronous,
-        block_device=story.device.block_device,
-        clusters=scenario.clusters,
-        free_clusters=scenario.swap.free_clusters,
-        neighbour_slots=scenario.swap.neighbour_slots,
+        **devices_of(story),
         page_cluster=settings.page_cluster,
         vma_readahead=settings.vma_readahead,
         zswap=str(settings.zswap),
+        **zswap_of(story),
         order9_fails=drawn(max(policy.order9_failure, settings.order9_failure), 0),
         charge_fails=drawn(settings.charge_failure, 1000),
         tlbs=described(story.machine.translation),
@@ -100,6 +101,45 @@ def oracle_of(story: Story) -> Mechanism:
         **khugepaged_of(settings),
         **frames_of(story),
     )
+
+
+def devices_of(story: Story) -> dict[str, Any]:
+    """The swap device, or devices, as the oracle takes them."""
+    scenario = story.scenario
+    if isinstance(story.device, SwapDevice):
+        devices = story.device.all
+        spaces = scenario.spaces(len(devices))
+        return {
+            "devices": tuple(
+                Given(
+                    **attrs.asdict(space),
+                    priority=device.priority or 0,
+                    synchronous=device.kind.synchronous,
+                    block_device=device.kind.block_device,
+                )
+                for device, space in zip(devices, spaces, strict=True)
+            )
+        }
+    return {
+        "synchronous": story.device.synchronous,
+        "block_device": story.device.block_device,
+        "clusters": scenario.clusters,
+        "free_clusters": scenario.swap.free_clusters,
+        "neighbour_slots": scenario.swap.neighbour_slots,
+    }
+
+
+def zswap_of(story: Story) -> dict[str, Any]:
+    """zswap's pool as the oracle takes it, if it has a limit."""
+    limits = story.scenario.settings.zswap_pool
+    if limits is None:
+        return {}
+    assert isinstance(story.device, SwapDevice), "it says how large compressed pages are"
+    return {
+        "zswap_limits": (limits.most_pages, limits.accept_pages),
+        "zswap_writeback": limits.writeback,
+        "zswap_sizes": stored_bytes(story.scenario, story.device),
+    }
 
 
 def frames_of(story: Story) -> dict[str, Any]:

@@ -363,6 +363,54 @@ def devices() -> list[object]:
     return [*found, ends.tolist()]
 
 
+def behind_and_beside() -> list[Any]:
+    """Several swap devices at a time, and zswap whose pool fills up, by the engine's own clock."""
+    from perfmodel.constants import PMD_BYTES
+    from perfmodel.models.engine_prices import engine_prices, own_prices
+    from perfmodel.models.simulated import count_events
+    from perfmodel.specs import scenario as specs
+    from perfmodel.specs.catalog import load_devices, load_machine, load_policy
+    from perfmodel.specs.step import Step, StepAction
+
+    spaces = (specs.DeviceSpace(1), specs.DeviceSpace(9, 2, 500))
+    pool = specs.ZswapLimits(size_bytes=5 * 300 * 4096)
+    told = specs.Scenario(
+        "legs",
+        "more than the first place has room for",
+        specs.Region(3 * PMD_BYTES, specs.PageContent.HALF_RANDOM),
+        tuple(
+            Step(f"{number} {action}", action, **keys)
+            for number, (action, keys) in enumerate(
+                (
+                    (StepAction.FILL, {}),
+                    (StepAction.PAGEOUT, {}),
+                    (StepAction.TOUCH, {"pages_per_2mib": 50, "threads": 2}),
+                    (StepAction.PAGEOUT, {}),
+                    (StepAction.TOUCH, {}),
+                )
+            )
+        ),
+    )
+    cases = [
+        (attrs.evolve(told, swap=specs.SwapSpace(devices=spaces)), "zram-lz4:5,optane-p5800x:5"),
+        (
+            attrs.evolve(told, settings=specs.Settings(zswap=specs.Zswap.ON, zswap_pool=pool)),
+            "zswap-lz4",
+        ),
+    ]
+    machine, found = load_machine("amd-zen3"), []
+    for scenario, names_of_devices in cases:
+        for entry in ("pte", "pmd"):
+            device, content = load_devices(names_of_devices), scenario.region.content
+            runs = count_events(
+                scenario, machine, load_policy(entry), device, range(2, 3),
+                engine_prices(machine, device, 0, 2, content), device,
+                device_prices=own_prices(machine, device, 0, 2, content),
+            )  # fmt: skip
+            found.append([runs.counts.tolist(), runs.elapsed.tolist(), runs.mapping.tolist()])
+    return found
+
+
 PARTS = {
     "results": results,
     "stories": stories,
@@ -372,6 +420,7 @@ PARTS = {
     "frames": frames,
     "compressed": compressed,
     "devices": devices,
+    "behind_and_beside": behind_and_beside,
     "signatures": signatures,  # after all that compiles
     "out_of_range": out_of_range_is_an_error,
     "little_memory": with_little_memory,
@@ -385,6 +434,7 @@ ALWAYS = (
     "frames",
     "compressed",
     "devices",
+    "behind_and_beside",
     "signatures",
 )
 _SECONDS = 1800  # a run that never ends fails, too

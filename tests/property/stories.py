@@ -12,12 +12,14 @@ from typing import Any
 import attrs
 from hypothesis import strategies as st
 
-from perfmodel.constants import PAGES_PER_PMD, PMD_BYTES
-from perfmodel.specs.device import DeviceKind
+from perfmodel.constants import PAGE_BYTES, PAGES_PER_PMD, PMD_BYTES
+from perfmodel.specs.catalog import load_device
+from perfmodel.specs.device import DeviceKind, together
 from perfmodel.specs.machine import Machine
 from perfmodel.specs.policy import Policy
 from perfmodel.specs.scenario import (
     Backing,
+    DeviceSpace,
     Khugepaged,
     PageContent,
     Region,
@@ -25,6 +27,7 @@ from perfmodel.specs.scenario import (
     Settings,
     SwapSpace,
     Zswap,
+    ZswapLimits,
 )
 from perfmodel.specs.step import Racing, Step, StepAction, Workload
 from perfmodel.specs.translation import Replacement, Tlb
@@ -33,6 +36,9 @@ from tests.strategies import published_machine, tlb_arrays, with_tlbs
 
 Pick = Callable[[Sequence[Any]], Any]
 
+# Synchronous, asynchronous, and one that takes single pages only.
+DEVICES = tuple(load_device(name) for name in ("zram-lz4", "ram-disk", "swap-file"))
+BEHIND_ZSWAP = load_device("zswap-lz4")
 WHOLE = (0, PAGES_PER_PMD)
 MOST_PROCESSES = 4
 FILL = Step("fill", StepAction.FILL)
@@ -258,6 +264,54 @@ def _any_step(pick: Pick, palette: Palette, scenario: Scenario, name: str) -> St
     elif action is StepAction.PAGEOUT and scenario.settings.zswap is Zswap.ON:
         fields["refuse_write"] = pick((False, True))
     return Step(name, action, **fields)
+
+
+def on_several_devices(pick: Pick, story: Story) -> Story:
+    """The same on two or three devices, mostly so small that they fill up."""
+    number = pick((2, 2, 3))
+    devices = together(
+        [DEVICES[pick((0, 1, 0, 1, 2))] for _ in range(number)],
+        [pick((100, 100, 5, 0, None)) for _ in range(number)],
+    )
+    spaces = []
+    for _ in range(number):
+        clusters = pick((2, 1, 3, 4, 8, 40))
+        neighbour_slots = pick((0, 0, 1, 500, 511, 512))
+        free_clusters = pick(range(min(2, clusters) + 1)) if neighbour_slots else 0
+        spaces.append(DeviceSpace(clusters, free_clusters, neighbour_slots))
+    steps = tuple(s for s in story.scenario.steps if s.action is not StepAction.SWAPOFF)
+    scenario = attrs.evolve(story.scenario, steps=steps, swap=SwapSpace(devices=tuple(spaces)))
+    return attrs.evolve(story, scenario=scenario, device=devices)
+
+
+def in_front_of_a_device(pick: Pick, story: Story) -> Story:
+    """The same with zswap on, whose pool mostly fills up."""
+    limits = ZswapLimits(
+        size_bytes=5 * PAGE_BYTES * pick((100, 20, 273, 280, 300, 560, 1000)),
+        accept_threshold_percent=pick((90, 50, 0, 100)),
+        writeback=pick((True, True, True, False)),
+    )
+    settings = attrs.evolve(story.scenario.settings, zswap=Zswap.ON, zswap_pool=limits)
+    scenario = attrs.evolve(story.scenario, settings=settings)
+    return attrs.evolve(story, scenario=scenario, device=BEHIND_ZSWAP)
+
+
+@st.composite
+def stories_with_a_zswap_pool(draw: st.DrawFn, most_steps: int = 8) -> Story:
+    def pick(options: Sequence[Any]) -> Any:
+        return draw(st.sampled_from(options))
+
+    told = tell_limited if draw(st.booleans()) else tell
+    return in_front_of_a_device(pick, told(pick, most_steps))
+
+
+@st.composite
+def stories_on_several_devices(draw: st.DrawFn, most_steps: int = 8) -> Story:
+    def pick(options: Sequence[Any]) -> Any:
+        return draw(st.sampled_from(options))
+
+    told = tell_limited if draw(st.booleans()) else tell
+    return on_several_devices(pick, told(pick, most_steps))
 
 
 @st.composite

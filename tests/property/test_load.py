@@ -157,7 +157,7 @@ def test_a_run_is_the_same_when_it_is_repeated(load):
 def test_all_time_is_that_of_an_event_or_waited(load):
     for step, memory, begin in load.steps():
         accounted = memory.counts[:N_EVENTS] @ memory.prices[:N_EVENTS]
-        accounted += memory.counts[layout.WAITS :].sum()
+        accounted += memory.counts[layout.WAITS : layout.SHARES].sum()
         elapsed = memory.state[Cell.NOW] - begin
         if step.action is StepAction.FILL:
             assert elapsed == accounted

@@ -6,6 +6,7 @@ from perfmodel import abi
 from perfmodel.constants import (
     COUNTER_NAMES,
     LIVE_COUNTER_NAMES,
+    MOST_SWAP_DEVICES,
     N_COUNTERS,
     N_EVENTS,
     ORDER_BASE,
@@ -28,6 +29,7 @@ from perfmodel.constants import (
     Zswap,
 )
 from perfmodel.kernels import layout
+from perfmodel.models.swap_devices import shares_of
 from perfmodel.specs import scenario as specs
 from perfmodel.specs.catalog import load_device, load_machine, load_policy, load_scenario
 from perfmodel.specs.device import DeviceKind
@@ -251,7 +253,8 @@ def test_counts_are_taken_apart_without_gap_or_overlap():
         *abi.name_observed(row).values(),
         *(value for hold in abi.name_holds(row).values() for value in hold.values()),
     ]
-    assert [*events[1, 2], *counters[1, 2], *rest, *abi.waits_of(row)] == row.tolist()
+    shares = shares_of(row, MOST_SWAP_DEVICES).reshape(-1)
+    assert [*events[1, 2], *counters[1, 2], *rest, *abi.waits_of(row), *shares] == row.tolist()
 
 
 def test_what_was_counted_is_said_by_name_and_the_rest_is_not():

@@ -23,6 +23,8 @@ from perfmodel.models.device_packing import plain_device
 from perfmodel.models.memory import fresh_memory
 from perfmodel.models.physical import no_frames
 from perfmodel.models.simulated import Ending, count_events, run_steps
+from perfmodel.models.swap_devices import stack
+from perfmodel.models.zswap_pool import no_pool
 from perfmodel.specs.catalog import load_machine, load_policy, load_scenario
 from perfmodel.specs.device import DeviceKind
 from perfmodel.specs.scenario import PageContent, Region, Scenario, Settings, SwapSpace
@@ -54,7 +56,9 @@ def memory_of(states):
         clusters=np.zeros(1, dtype=layout.CLUSTER),
         rows=np.zeros((1, PAGES_PER_PMD), dtype=np.int64),
         state=state,
-        device=plain_device(1.0),
+        swap=np.zeros((1, layout.SWAP_COLUMNS), dtype=np.int64),
+        device=stack([plain_device(1.0)]),
+        zswap=no_pool(),
         frames=no_frames(),
         done=np.zeros(1, dtype=np.int64),
         written=np.zeros(1, dtype=np.int64),
@@ -246,7 +250,10 @@ def test_compiled_code_is_keyed_by_every_kernel_source():
 
 # The same results however numba runs the kernels
 
-COMPARED = ("results", "stories", "by_hand", "live", "frames", "compressed", "devices")
+COMPARED = (
+    *("results", "stories", "by_hand", "live", "frames", "compressed", "devices"),
+    "behind_and_beside",
+)
 
 
 @pytest.fixture(scope="module")

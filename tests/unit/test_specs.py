@@ -204,7 +204,7 @@ def test_units_are_converted_once(tmp_path):
         ("scenario", "swap", 3, "swap", "must be a table, not 3"),
         ("scenario", "swap", {"clusters": -1}, "swap.clusters", "from 0 to 1048576"),
         ("scenario", "swap", {"neighbour_slots": 1}, "swap", "neighbour_slots needs clusters"),
-        ("scenario", "swap", {"slots": 1}, "swap.slots", "known are clusters, free_clusters"),
+        ("scenario", "swap", {"slots": 1}, "swap.slots", "known are clusters, devices, free"),
         ("scenario", "settings", {"page_cluster": 6}, "settings.page_cluster", "from 0 to 5"),
         ("scenario", "settings", {"vma_readahead": 1}, "settings.vma_readahead", "true or false"),
         ("scenario", "settings", {"zswap": "y"}, "settings.zswap", '"never", "on", "off"'),

@@ -67,6 +67,7 @@ class Mechanism:
 
     def __init__(self, **rules: Any) -> None:
         self.world = World(Rules(**rules))
+        self.world.after_work = lambda: system.shrink_zswap(self.world)  # type: ignore[method-assign]
         given = self.world.rules
         if given.memory_limit:
             self.world.pressure = Pressure(
@@ -83,6 +84,7 @@ class Mechanism:
             world.pressure.flush()
             world.unlock_all()
         ACTIONS[call.action](world, call)
+        system.shrink_zswap(world)
         world.steps_done += 1
         now = world.now
         for kind in (now.counters, now.events, now.fallbacks, now.observed):

@@ -15,16 +15,18 @@ def free_slot(world: World, number: int) -> None:
     slot = world.device.slots[number]
     if not (slot.zero or slot.zswap or slot.neighbour):
         world.event("FREE_SLOT")
+        world.share(number, "FREE_SLOT")
+    elif slot.zswap:
+        world.forget_stored(number)
     world.device.free(number)
 
 
 def allocate(world: World, order: int, first_page: int) -> int | str:
     """The first slot, or the reason why there is none."""
-    if order and not world.rules.block_device:
-        return "not_block_device"
     slot = world.device.allocate(order, first_page)
     if slot is None:
-        return "no_free_cluster"
+        whole = world.device.asked.given.block_device
+        return "no_free_cluster" if whole else "not_block_device"
     world.hold("cluster", 2**order)
     return slot
 

@@ -42,6 +42,7 @@ def visit_span(world: World, process: Process, first: int, count: int, act: Chun
     changed = False
     for memory, start, stop in process.chunks(first, count):
         changed |= visit_chunk(world, process, memory, start, stop, act)
+        world.after_work()
     if changed:
         world.event("TLB_FLUSH")
 

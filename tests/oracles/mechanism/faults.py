@@ -44,10 +44,11 @@ def fill(world: World) -> None:
             world.counter("pgfault")
             if memory.table is None and world.rules.backing == "thp":
                 fault_in_huge(world, process, memory, write=True)
-                continue
-            if memory.table is None:
-                make_table(world, memory)
-            pte_fault(world, process, memory, j, write=True)
+            else:
+                if memory.table is None:
+                    make_table(world, memory)
+                pte_fault(world, process, memory, j, write=True)
+            world.after_work()
         for entry in memory.table or ():
             entry.dirty = entry.kind == "P"
 
@@ -83,6 +84,7 @@ def access(world: World, process: Process, region_page: int, call: Call) -> None
         world.counter("pgfault")
         fault(world, process, memory, j, call)
         world.unlock_all()
+        world.after_work()
         faults += 1
         assert faults < MOST_FAULTS, f"page {region_page} faults for ever"
     size = translation_size(memory, j)
@@ -234,7 +236,7 @@ def map_huge(
         world.event("PUT_SLOT", PAGES)
     put(world, slots)
     alone = write and folio.mapcount == 1
-    if world.rules.synchronous or world.device.more_than_half_used or alone:
+    if world.is_synchronous(slots[0]) or world.device.more_than_half_used or alone:
         try_free_cache(world, folio)
 
 
@@ -379,7 +381,7 @@ def swap_in(
     else:
         if is_fault:
             world.counter("pgmajfault")
-        if world.rules.synchronous and slot.count == 1:
+        if world.is_synchronous(entry.slot) and slot.count == 1:
             read_directly(world, process, memory, j)
         else:
             folio = read_ahead(world, process, memory, j)

@@ -14,6 +14,7 @@ from tests.oracles.mechanism.memory import (
     Process,
     Range,
 )
+from tests.oracles.mechanism.slots import Device
 from tests.oracles.mechanism.world import World
 
 
@@ -166,9 +167,19 @@ def check_exclusive(world: World) -> None:
 
 
 def check_clusters(world: World) -> None:
-    device = world.device
-    used = Counter(number // PAGES for number in device.slots)
-    used[0] += 1  # the header
+    used = Counter(number // PAGES for number in world.device.slots)
+    for device in world.device.devices:
+        used[device.clusters[0].number] += 1  # the header
+        check_lists(device, used)
+        assert (device in world.device.line) != device.is_full, "who is full takes no part"
+    ranks = [device.given.priority for device in world.device.line]
+    assert ranks == sorted(ranks, reverse=True), "the highest priority comes first"
+    assert sum(used.values()) + sum(PAGES - cluster.used for cluster in world.device.clusters) == (
+        world.device.end
+    ), "used and free slots are not all slots"
+
+
+def check_lists(device: Device, used: Counter[int]) -> None:
     for cluster in device.clusters:
         here = f"cluster {cluster.number}"
         assert cluster.used == used[cluster.number], f"{here}: {cluster.used} slots used"
@@ -184,6 +195,3 @@ def check_clusters(world: World) -> None:
             assert cluster.order == order, f"{here}: of order {cluster.order} on list {order}"
     on_lists = sum(len(clusters) for clusters in device.lists.values())
     assert on_lists == len(device.clusters), "a cluster is on two lists"
-    assert sum(used.values()) + sum(PAGES - cluster.used for cluster in device.clusters) == (
-        device.end
-    ), "used and free slots are not all slots"

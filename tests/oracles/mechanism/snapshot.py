@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tests.oracles.mechanism.memory import HUGE, Entry, Folio, Process, Range
-from tests.oracles.mechanism.slots import FREE, FULL, Device
+from tests.oracles.mechanism.slots import FREE, FULL, Devices
 from tests.oracles.mechanism.world import World
 
 
@@ -29,9 +29,15 @@ def take(world: World) -> dict[str, Any]:
             "clusters": of_clusters(world.device),
             "slot_readahead": world.slot_memory,
         }
+        | of_zswap(world)
         | of_pressure(world, names)
         | of_frames(world, names)
     )
+
+
+def of_zswap(world: World) -> dict[str, Any]:
+    """Slots that zswap's pool has pages of, coldest first, and the pages that it takes."""
+    return {} if world.pool is None else {"zswap": (world.pool.lru, world.pool.pool.pages)}
 
 
 def of_frames(world: World, names: dict[Folio, int]) -> dict[str, Any]:
@@ -134,14 +140,17 @@ def flags_of(entry: Entry) -> tuple[bool, bool, bool, bool, bool]:
     return (entry.writable, entry.dirty, entry.exclusive, entry.uffd_wp, entry.soft_dirty)
 
 
-def of_clusters(device: Device) -> dict[str, Any]:
+def of_clusters(all_devices: Devices) -> dict[str, Any]:
+    devices = all_devices.devices
     numbers = {
-        place: [cluster.number for cluster in clusters] for place, clusters in device.lists.items()
+        place: [cluster.number for device in devices for cluster in device.lists[place]]
+        for place in devices[0].lists
     }
-    return {
+    several = {"line": [devices.index(device) for device in all_devices.line]}
+    return (several if len(devices) > 1 else {}) | {
         "free": numbers[FREE],
         "nonfull": [numbers["nonfull", order] for order in range(HUGE + 1)],
         "frag": [numbers["frag", order] for order in range(HUGE + 1)],
         "full": numbers[FULL],
-        "next": list(device.next),
+        "next": list(all_devices.next),
     }

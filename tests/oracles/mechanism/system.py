@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tests.oracles.mechanism.blocks import (
     bury,
     classify,
@@ -16,7 +18,7 @@ from tests.oracles.mechanism.blocks import (
 from tests.oracles.mechanism.callers import visit_table
 from tests.oracles.mechanism.faults import map_huge
 from tests.oracles.mechanism.memory import PAGES, Folio, Process, Range
-from tests.oracles.mechanism.slots import Device
+from tests.oracles.mechanism.slots import Devices
 from tests.oracles.mechanism.transfer import (
     free_cached_folio,
     read_ahead,
@@ -71,7 +73,9 @@ def swap_off(world: World) -> None:
     for folio in cached_folios(world):
         leave_cache(world, folio)
     assert all(slot.neighbour for slot in world.device.slots.values()), "a slot is still used"
-    world.device = Device(world.rules.clusters, 0, 0)
+    alone = world.device.devices[0].given
+    assert len(world.device.devices) == 1, "swapoff of one device of several is not known"
+    world.device = Devices([replace(alone, free_clusters=0, neighbour_slots=0)])
 
 
 def bring_back(world: World, process: Process, memory: Range, span: range) -> None:
@@ -172,15 +176,37 @@ def zswap_writeback(world: World, call: Call) -> None:
                 folio = world.new_folio(0, page)
                 world.own(folio)
                 enter_cache(world, folio, number)
-                write_back(world)
+                write_back(world, number)
                 slot.zswap = False
+                world.forget_stored(number)
 
 
-def write_back(world: World) -> None:
+def shrink_zswap(world: World) -> None:
+    """zswap's worker, if a full pool has asked for it: chooses first, and writes then."""
+    if world.pool is None or not world.pool.queued:
+        return
+    world.unlock_all()
+    for number in world.pool.shrink():
+        slot = world.device.slots[number]
+        world.charge(1)
+        shadow = slot.shadow
+        folio = world.new_folio(0, slot.page)
+        world.own(folio)
+        enter_cache(world, folio, number)
+        world.admit(folio, shadow)
+        slot.zswap = False
+        write_back(world, number)
+        if world.pressure is not None and not world.is_synchronous(number):
+            world.pressure.written.append(folio)
+
+
+def write_back(world: World, slot: int) -> None:
     """One page from zswap to the device."""
     world.event("ZSWAP_LOAD_PAGE")
     world.event("SWAPIN_FOLIO")
     world.event("WRITE_REQUEST")
     world.event("COMPRESS_PAGE")
+    world.share(slot, "WRITE_REQUEST")
+    world.share(slot, "COMPRESS_PAGE")
     world.counter("pswpout")
     world.counter("zswpwb")

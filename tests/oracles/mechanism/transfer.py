@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 
 from tests.oracles.mechanism.blocks import (
@@ -13,8 +14,10 @@ from tests.oracles.mechanism.blocks import (
     split_mapping,
     take_from_cache,
 )
-from tests.oracles.mechanism.memory import HUGE, Entry, Folio, Process, Range
+from tests.oracles.mechanism.memory import HUGE, PAGES, Entry, Folio, Process, Range
 from tests.oracles.mechanism.world import Block, World
+
+PAGE_BYTES = 4096
 
 # Reading
 
@@ -28,8 +31,9 @@ class Requests:
 
     def read(self, slot: int) -> None:
         """A page of its own is read by the faulting CPU, or joins what was read before it."""
-        if self.world.rules.synchronous or slot != self.previous + 1:
+        if self.world.is_synchronous(slot) or slot != self.previous + 1:
             self.world.event("READ_REQUEST")
+            self.world.share(slot, "READ_REQUEST")
         self.previous = slot
 
 
@@ -50,9 +54,11 @@ def read(world: World, folio: Folio, slot: int, requests: Requests | None = None
         world.counter("zswpin")
         if folio.cached:
             first.zswap = False
+            world.forget_stored(slot)
             folio.dirty = True
     else:
         world.event("DECOMPRESS_PAGE", size)
+        world.share(slot, "DECOMPRESS_PAGE", size)
         (requests or Requests(world)).read(slot)
         world.counter("pswpin", size)
         world.per_order("swpin", folio.order)
@@ -184,12 +190,14 @@ def window_by_slot(world: World, slot: int) -> Iterable[int]:
     if most == 1:
         return [slot]
     previous, hits, window = world.slot_memory
-    pages = window_size(slot, previous, hits, window, most)
-    world.slot_memory = (previous if hits else slot, 0, pages)
+    device = world.device.of(slot)
+    own = slot - device.header  # what it remembers is the number on whichever device
+    pages = window_size(own, previous, hits, window, most)
+    world.slot_memory = (previous if hits else own, 0, pages)
     if pages == 1:
         return [slot]
     start = slot - slot % pages
-    block = range(max(start, 1), min(start + pages, world.device.end))
+    block = range(max(start, device.header + 1), min(start + pages, device.end))
     slots = world.device.slots
     return (number for number in block if number in slots and slots[number].count > 0)
 
@@ -210,29 +218,52 @@ def write(world: World, folio: Folio) -> None:
     else:
         for slot in slots:
             slot.zero = False
-        if world.rules.zswap == "on":
-            if world.refuse_write:
-                return
-            world.event("ZSWAP_STORE_PAGE", size)
+        if world.rules.zswap == "on" and world.refuse_write:
+            return
+        if world.rules.zswap == "on" and store_in_zswap(world, folio):
             world.counter("zswpout", size)
             world.per_order("zswpout", order)
             for slot in slots:
                 slot.zswap = True
             done = True
+        elif world.pool is not None and not world.pool.writeback:
+            return  # nothing of this cgroup may go to the device
         else:
             world.event("WRITE_REQUEST")
             world.event("COMPRESS_PAGE", size)
+            world.share(folio.slot, "WRITE_REQUEST")
+            world.share(folio.slot, "COMPRESS_PAGE", size)
             world.counter("pswpout", size)
             world.per_order("swpout", order)
             world.huge_counter("thp_swpout", order)
             for slot in slots:
                 slot.zswap = False
-            done = world.rules.synchronous
+            done = world.is_synchronous(folio.slot)
     folio.dirty = False
     if done:
         take_from_cache(world, folio)
     elif world.pressure is not None:
         world.pressure.written.append(folio)
+
+
+def store_in_zswap(world: World, folio: Folio) -> bool:
+    """All pages of a folio or none."""
+    pool = world.pool
+    if pool is None:
+        world.event("ZSWAP_STORE_PAGE", folio.size)
+        return True
+    usual, last = world.rules.zswap_sizes
+    sizes = [last if page % PAGES == PAGES - 1 else usual for page in folio.region_pages]
+    rejections = Counter(pool.counts)
+    stored = pool.store(folio.slot, sizes)
+    rejections = Counter(pool.counts) - rejections
+    compressed = folio.size
+    if rejections["reject_compress_fail"]:
+        compressed = 1 + next(n for n, size in enumerate(sizes) if size >= PAGE_BYTES)
+    elif not stored:
+        compressed = 0  # it is full
+    world.event("ZSWAP_STORE_PAGE", compressed)
+    return stored
 
 
 def unmap_for_swap(world: World, folio: Folio) -> None:

@@ -9,8 +9,9 @@ from typing import Any
 
 from tests.oracles.buddy import Zone
 from tests.oracles.mechanism.memory import HUGE, PAGES, WRITABLE, Folio, Process
-from tests.oracles.mechanism.slots import Device
+from tests.oracles.mechanism.slots import Devices, Given
 from tests.oracles.translation import Hardware, Mmu, TlbGeometry
+from tests.oracles.zsmalloc import Zswap
 
 KIB_PER_PAGE = 4
 
@@ -35,9 +36,16 @@ class Rules:
     clusters: int = 40
     free_clusters: int = 0
     neighbour_slots: int = 0
+    # Several devices, instead of the five above.
+    devices: tuple[Given, ...] = ()
     page_cluster: int = 3
     vma_readahead: bool = True
     zswap: str = "never"
+    # Most pages of zswap's pool, and those at which a full one stores again; none for no limit.
+    zswap_limits: tuple[int, int] | None = None
+    zswap_writeback: bool = True
+    # Compressed bytes of a page, and of page 511 of each 2 MiB.
+    zswap_sizes: tuple[int, int] = (0, 0)
     order9_fails: Callable[[int, int], bool] = never
     charge_fails: Callable[[int, int], bool] = never
     # Pages; 0 for no limit.
@@ -56,6 +64,17 @@ class Rules:
     # Makes the machine's page frames; and how hard a fault tries for a large folio.
     zone: Callable[[], Zone] | None = None
     fault_effort: int = 2
+
+    @property
+    def swap_devices(self) -> tuple[Given, ...]:
+        alone = Given(
+            self.clusters,
+            self.free_clusters,
+            self.neighbour_slots,
+            synchronous=self.synchronous,
+            block_device=self.block_device,
+        )
+        return self.devices or (alone,)
 
 
 @dataclass(frozen=True)
@@ -106,6 +125,8 @@ class Counts:
     observed: Counter[str] = field(default_factory=Counter)
     # How often each lock was held, the sum of the lengths, and the longest.
     holds: dict[str, tuple[int, int, int]] = field(default_factory=dict)
+    # Events by the number of the device that they happened on.
+    shares: Counter[tuple[int, str]] = field(default_factory=Counter)
 
 
 class Translations:
@@ -175,9 +196,13 @@ class World:
         for memory in self.processes[0].ranges[: rules.regions]:
             memory.protection = [WRITABLE] * PAGES
         self.forks = 0
-        self.device = Device(rules.clusters, rules.free_clusters, rules.neighbour_slots)
+        self.device = Devices(rules.swap_devices)
         self.folios: set[Folio] = set()  # those that live
         self.translations = Translations(rules)
+        # zswap's pool, if it has a limit.
+        self.pool: Zswap | None = None
+        if rules.zswap_limits is not None:
+            self.pool = Zswap(*rules.zswap_limits, writeback=rules.zswap_writeback)
         # Readahead by slot: previous slot, hits, window.
         self.slot_memory = (0, 4, 0)
         self.steps_done = 0
@@ -221,6 +246,21 @@ class World:
         """A counter of order-9 folios alone."""
         if order == HUGE:
             self.counter(name)
+
+    def share(self, slot: int, name: str, number: int = 1) -> None:
+        """An event that is a device's own."""
+        self.now.shares[self.device.devices.index(self.device.of(slot)), name] += number
+
+    def after_work(self) -> None:
+        """What waits for a fault, or for a call to be done with 2 MiB; `Mechanism` sets it."""
+
+    def forget_stored(self, number: int) -> None:
+        """zswap no longer has the page of a slot."""
+        if self.pool is not None:
+            self.pool.free(number)
+
+    def is_synchronous(self, slot: int) -> bool:
+        return self.device.of(slot).given.synchronous
 
     def fallback(self, reason: str) -> None:
         self.now.fallbacks[reason] += 1
