@@ -24,14 +24,12 @@ import attrs
 from IPython.display import Image
 
 import perfmodel as pm
-from perfmodel.plot.style import new_figure, to_small_png
+from perfmodel.plot.style import to_small_png
 from perfmodel.plot.sweep import study_figure
-from perfmodel.plot.thrash import cost_ratio_map
 from perfmodel.report.sweep import break_even_text
-from perfmodel.specs.scenario import Khugepaged, PageContent, Region, Scenario, Settings
+from perfmodel.specs.scenario import PageContent, Region, Scenario
 from perfmodel.specs.step import Step, StepAction
 from perfmodel.studies.findings import find
-from perfmodel.studies.thrash import study_thrash
 
 machine = pm.machine("intel-emerald-rapids-guest")
 
@@ -41,8 +39,9 @@ def smaller(name, *, draws=40, entries=None, **values):
     study = pm.study(name)
     axes = []
     for axis in study.axes:
-        short = axis.name or axis.field.rpartition(".")[2]
-        axes.append(attrs.evolve(axis, values=values[short]) if short in values else axis)
+        if axis.key in values:
+            axis = attrs.evolve(axis, values=values[axis.key], linear=None, logarithmic=None)
+        axes.append(axis)
     pairs = tuple(p for p in study.pairs if entries is None or {p.above, p.below} <= set(entries))
     study = attrs.evolve(
         study, axes=tuple(axes), draws=draws, entries=entries or study.entries, pairs=pairs
@@ -94,28 +93,21 @@ break_evens(smaller("fallback-probability")[1])
 # %% [markdown]
 # ## (d) What happens near the memory limit?
 #
-# A program uses n pages of every 2 MiB, round after round, in more memory than it may have. Green
-# is where PMD entries cost less than PTE entries, brown where they cost more; left of the dotted
-# line what is used fits under the limit.
+# A program uses n pages of every 2 MiB, round after round, in more memory than it may have
+# (32 MiB). PTE entries keep what is used in memory as long as that fits; PMD entries bring back
+# 2 MiB each time, but in one fault. Lines are straight between the three points that are run here;
+# the break-even point (dashed) is looked for between them.
 
 # %%
-study = study_thrash(
-    machine,
-    rivals=["pte"],
-    pages=[8, 64, 256, 512],
-    sizes=[1.25, 2.0, 4.0],
-    limit_bytes=16 << 20,
+swept, findings = smaller(
+    "thrash-near-limit",
+    draws=20,
+    entries=("pte", "pmd"),
+    region=("48 MiB", "128 MiB"),
+    pages=(64, 256, 512),
 )
-figure, (ax,) = new_figure(width_inches=7.5, height_inches=3.6)
-mesh = cost_ratio_map(study, "pte", ax)
-ax.set_xscale("log", base=2)
-ax.set_yscale("log", base=2)
-ax.set_xticks(study.pages, [str(count) for count in study.pages])
-ax.set_yticks(study.sizes, [f"{size:g}" for size in study.sizes])
-ax.set_xlabel("pages used of every 2 MiB")
-ax.set_ylabel("region over limit")
-figure.colorbar(mesh, ax=ax, label="log2 of pmd over pte")
-Image(to_small_png(figure))
+break_evens(findings)
+Image(to_small_png(study_figure(swept, findings)))
 
 # %% [markdown]
 # ## (e) Which locality does a 2 MiB swap-in need?
@@ -142,18 +134,14 @@ print((swept.dataset["back"].sel(bound="best").to_pandas() / 1000).round(0).to_s
 # %% [markdown]
 # ## (g) What if zswap has the pages?
 #
-# Zswap cannot load 2 MiB at once today: a PMD entry is split at the fault. What a 2 MiB load would
-# be worth is shown by the same pages on a plain zram device, which can.
+# Zswap cannot load 2 MiB at once today: a PMD entry is split at the fault, after a try in vain.
+# What a 2 MiB load would be worth is shown by a share of ranges that are on a plain zram device,
+# which can.
 
 # %%
-for name in ("fallback-zswap", "thp-roundtrip"):
-    for entry in ("pte", "pmd"):
-        result = pm.simulate(name, machine, entry=entry)
-        step = next(s for s in result.steps if s.counters.get("pgmajfault"))
-        print(
-            f"{name:16s} {entry:4s} {step.name}: {result.per_2mib_us(step.name):6.0f} us per "
-            f"2 MiB, {step.counters['pgmajfault'] // result.regions} faults for each"
-        )
+swept, findings = smaller("zswap-whole-loads", entries=("pte", "pmd"))
+break_evens(findings)
+Image(to_small_png(study_figure(swept, findings)))
 
 # %% [markdown]
 # ## (h) How long are locks held? (k) What do system calls gain?
@@ -176,49 +164,38 @@ for study, unit in (("lock-holds", "longest hold, us"), ("callers", "us per 2 Mi
 # reserve (`pmd-lazy`) the memory comes back with the swap-out:
 
 # %%
-gone = Scenario(
-    name="gone",
-    description="64 MiB filled and swapped out.",
-    region=Region(64 << 20, PageContent.HALF_RANDOM),
-    steps=(Step("fill", StepAction.FILL), Step("pageout", StepAction.PAGEOUT)),
-)
-for entry in ("pte", "pmd", "pmd-lazy"):
-    mapping = pm.simulate(gone, machine, entry=entry).mapping
-    print(f"{entry:8s} {mapping['page_table_bytes'] // 1024:4d} KiB of page tables for 64 MiB")
+swept, _ = smaller("page-tables", draws=0)
+print("page tables, KiB, by bytes swapped out:")
+print((swept.dataset["tables"].to_pandas() / 1024).round(0).to_string())
 
 # %% [markdown]
-# ## (j) How long do pieces stay pieces?
+# ## (j) How long do pieces stay pieces, and what do they cost?
 #
-# khugepaged makes a range whole again, at its pace. The touch after the wait is where the tax on
-# translation ends. With the kernel's pace, and with one ten times as fast:
+# khugepaged makes a range whole again, at its pace: some pages every 10 s. What stays in pieces:
 
 # %%
-figure, (ax,) = new_figure(width_inches=7.5, height_inches=3.6)
-waits = (1, 2, 3, 5, 15, 25, 35, 45)
-for label, pace in (("every 10 s (default)", 10_000), ("every second", 1_000)):
-    whole = []
-    for seconds in waits:
-        waiting = Scenario(
-            name="waiting",
-            description="Back from swap in pieces; then khugepaged has some time.",
-            region=Region(64 << 20, PageContent.HALF_RANDOM),
-            settings=Settings(khugepaged=Khugepaged(scan_sleep_millisecs=pace)),
-            steps=(
-                Step("fill", StepAction.FILL),
-                Step("pageout", StepAction.PAGEOUT),
-                Step("touch", StepAction.TOUCH),
-                Step("wait", StepAction.WAIT, milliseconds=1000 * seconds),
-                Step("touch-again", StepAction.TOUCH),
-            ),
-        )
-        result = pm.simulate(waiting, machine, entry="pte", draws=20)
-        whole.append(result.mapping["pmd_mapped_bytes"] / (64 << 20) * 100)
-    ax.plot(waits, whole, marker="o", label=label)
-ax.set_xlabel("seconds since the swap-in of 64 MiB by PTEs")
-ax.set_ylabel("mapped by PMDs again [%]")
-ax.set_ylim(-3, 103)
-ax.legend(frameon=False)
-Image(to_small_png(figure))
+waits = (1024, 16384, 65536, 131000)
+swept, _ = smaller(
+    "khugepaged-pace", draws=20, entries=("pte", "pmd"), pages_to_scan=(4096, 32768), waited=waits
+)
+pieces = swept.dataset["in_pieces"].sel(entry="pte").to_pandas()
+print("MiB of 128 still mapped by PTEs, by pages_to_scan and ms waited:")
+print((pieces / (1 << 20)).round(0).to_string())
+
+# %% [markdown]
+# Until then an access pays more for its translation, by CPU:
+
+# %%
+swept, _ = smaller(
+    "tlb-tax",
+    draws=20,
+    entries=("pte", "pmd"),
+    waited=(1,),
+    machine=("intel-emerald-rapids-guest", "amd-zen4", "arm-neoverse-v2"),
+)
+tax = swept.dataset["again_difference"].squeeze(["waited", "pair"]).to_pandas()
+print("ns that a uniform read of 64 MiB pays more behind PTEs than behind PMDs:")
+print(tax.round(1).to_string())
 
 # %% [markdown]
 # ## (l) What do many CPUs change?

@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable
+
+# Below that share of equal letters nobody sees what two names have in common.
+_NEAR = 0.5
+
+
+def nearest(wrong: object, known: Iterable[str]) -> str:
+    """What a message adds about a wrong name: the one that was probably meant, if one is near."""
+    names = {str(name).lower(): str(name) for name in known}
+    found = difflib.get_close_matches(str(wrong)[:80].lower(), names, 1, _NEAR)
+    return f"; the nearest is {names[found[0]]!r}" if found else ""
 
 
 class PerfmodelError(Exception):

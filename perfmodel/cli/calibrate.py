@@ -12,10 +12,11 @@ from cyclopts import Parameter
 
 from perfmodel.calibrate import run as running
 from perfmodel.calibrate.profile import build_profile, write_profile
-from perfmodel.cli.common import print_json, progress_bar, say, say_if_compiling
+from perfmodel.cli.common import OutFile, print_json, progress_bar, say, say_if_compiling
 from perfmodel.errors import CapabilityError, InputError, Problem
 from perfmodel.report.calibration import fit_lines
 from perfmodel.results.result import Result
+from perfmodel.results.shootdown import load_shootdowns
 from perfmodel.results.stability import complaints
 from perfmodel.specs.catalog import load_plan, user_profiles
 
@@ -24,12 +25,12 @@ _DEFAULT_PLAN = "calibration"
 
 def calibrate(
     *,
-    out: Path | None = None,
+    out: OutFile = None,
     quick: Annotated[bool, Parameter(negative=())] = False,
     repetitions: int | None = None,
     evidence: list[Path] | None = None,
     shootdown: list[Path] | None = None,
-    save_evidence: Path | None = None,
+    save_evidence: OutFile = None,
     resume: Path | None = None,
     plan: str = _DEFAULT_PLAN,
     measure_only: Annotated[bool, Parameter(negative=())] = False,
@@ -71,6 +72,8 @@ def calibrate(
     files = evidence or []
     if not measure_only:
         say_if_compiling()
+    for given in shootdown or []:
+        load_shootdowns(given)  # not only after half an hour of measuring
     if not files:
         stamp = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%SZ")
         file = save_evidence or path.with_name(f"{path.stem}-evidence-{stamp}.json")
@@ -98,6 +101,8 @@ def _check(
     repetitions: int | None,
 ) -> None:
     problems = []
+    if resume is not None and not resume.name:
+        problems.append(Problem("is no file name", key="--resume"))
     if resume and (evidence or save_evidence or repetitions):
         message = "goes on with what the run began with; leave the other options out"
         problems.append(Problem(message, key="--resume"))

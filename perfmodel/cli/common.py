@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from cyclopts import Parameter
 
 from perfmodel.cli.given import given_command
 from perfmodel.errors import InputError, Problem
@@ -51,6 +54,7 @@ def print_json(document: Any) -> None:
 def write_json(document: Any, path: Path) -> None:
     """The same document as `print_json` prints, in a file."""
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n")
     except OSError as error:
         raise InputError(Problem(f"cannot be written: {error.strerror}", file=str(path))) from None
@@ -69,6 +73,41 @@ def pick_machine(name: str | None) -> Machine:
         )
     return machine
 
+
+def _to_be_written(path: Path, *, folder: bool) -> None:
+    """Refuse what nothing can be written to, before anything takes time."""
+    try:
+        if not folder and not path.name:
+            raise ValueError("It is no file name.")
+        if path.exists():
+            if path.is_dir() is not folder:
+                raise ValueError("It is a file." if folder else "It is a folder.")
+            above = path
+        else:
+            above = next(each for each in path.parents if each.exists() or each.is_symlink())
+            if not above.is_dir():
+                raise ValueError(f"{above} is no folder.")
+        if not os.access(above, os.W_OK):
+            raise ValueError(f"{above} cannot be written to.")
+    except OSError as error:
+        raise ValueError(f"{error.strerror}.") from None
+
+
+def _file_to_be_written(_: object, path: Path | None) -> None:
+    if path is not None:
+        _to_be_written(path, folder=False)
+
+
+def _folder_to_be_written(_: object, path: Path | None) -> None:
+    if path is not None:
+        _to_be_written(path, folder=True)
+
+
+# Types of options that say where results go; they are looked at before a command begins.
+OutFile = Annotated[Path | None, Parameter(validator=_file_to_be_written)]
+OutFolder = Annotated[Path | None, Parameter(validator=_folder_to_be_written)]
+NewFile = Annotated[Path, Parameter(validator=_file_to_be_written)]
+NewFolder = Annotated[Path, Parameter(validator=_folder_to_be_written)]
 
 PICTURES = (".png", ".svg")
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import Annotated, Literal
 
 import attrs
 from cyclopts import Parameter
 
 from perfmodel.cli.common import (
+    OutFile,
+    OutFolder,
     parse_parameters,
     pick_machine,
     print_json,
@@ -23,7 +24,7 @@ from perfmodel.cli.common import (
 from perfmodel.cli.given import given_command
 from perfmodel.errors import CapabilityError
 from perfmodel.measure.capabilities import capabilities, measurable, missing_for
-from perfmodel.measure.run import DEFAULT_REPETITIONS, measure_arms
+from perfmodel.measure.run import DEFAULT_REPETITIONS, check_repetitions, measure_arms
 from perfmodel.measure.session import put_back_left_over
 from perfmodel.models.simulated import DEFAULT_DRAWS
 from perfmodel.results.result import Result
@@ -47,8 +48,8 @@ def compare(
     seed: int = 1,
     draws: int = DEFAULT_DRAWS,
     json: Annotated[bool, Parameter(negative=())] = False,
-    report: Path | None = None,
-    save_json: Path | None = None,
+    report: OutFolder = None,
+    save_json: OutFile = None,
 ) -> None:
     """Compare swap entries: what falling back to PTEs costs.
 
@@ -82,6 +83,8 @@ def compare(
     save_json
         Also write the JSON document to this file.
     """
+    if measured != "no":
+        check_repetitions(repetitions)
     loaded = load_scenario(scenario, **parse_parameters(parameter))
     picked = pick_machine(machine)
     swap_device = load_devices(device, picked)

@@ -8,7 +8,14 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from perfmodel.cli.common import print_json, progress_bar, result, split_entries, write_report
+from perfmodel.cli.common import (
+    OutFolder,
+    print_json,
+    progress_bar,
+    result,
+    split_entries,
+    write_report,
+)
 from perfmodel.errors import InputError, Problem
 from perfmodel.specs import catalog
 from perfmodel.specs.device import SwapDevice
@@ -29,7 +36,7 @@ def device(
     requests: int = 400_000,
     seed: int = 1,
     json: Annotated[bool, Parameter(negative=())] = False,
-    report: Path | None = None,
+    report: OutFolder = None,
 ) -> None:
     """Latency and IOPS of block devices against queue depth, beside what was published.
 

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from perfmodel.cli.common import print_json, progress_bar, result, say_if_compiling, write_report
+from perfmodel.cli.common import (
+    OutFolder,
+    print_json,
+    progress_bar,
+    result,
+    say_if_compiling,
+    write_report,
+)
 
 
 def experiment(
     *names: str,
     seed: int = 1,
     json: Annotated[bool, Parameter(negative=())] = False,
-    report: Path | None = None,
+    report: OutFolder = None,
 ) -> None:
     """Published swap experiments, scaled down in the model: ratios, errors, and why.
 

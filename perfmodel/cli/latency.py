@@ -10,6 +10,7 @@ import attrs
 from cyclopts import Parameter
 
 from perfmodel.cli.common import (
+    OutFile,
     check_picture,
     pick_machine,
     print_json,
@@ -30,12 +31,12 @@ def latency(
     published: Annotated[bool, Parameter(negative=())] = False,
     measured: Annotated[bool, Parameter(negative=())] = False,
     evidence: Path | None = None,
-    save_evidence: Path | None = None,
+    save_evidence: OutFile = None,
     seconds: float = 20.0,
     draws: int = 30,
     seed: int = 1,
     json: Annotated[bool, Parameter(negative=())] = False,
-    out: Path | None = None,
+    out: OutFile = None,
 ) -> None:
     """Latency of a random pointer chase against its working set: TLBs, page walks and caches.
 

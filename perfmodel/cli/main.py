@@ -3,14 +3,32 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any, get_args
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, Parameter, Token, convert
 
 from perfmodel import __version__
 from perfmodel.cli.given import remember
 from perfmodel.errors import InputError, PerfmodelError
 
+_WHOLE_NUMBER = re.compile(r"[+-]?[0-9][0-9_]*")
+
+
+def _converted(kind: Any, tokens: Sequence[Token]) -> Any:
+    """As cyclopts converts, but 1.5 is no whole number, and not taken for 2."""
+    kinds = get_args(kind) or (kind,)
+    if int in kinds and float not in kinds:
+        for token in tokens:
+            if not _WHOLE_NUMBER.fullmatch(token.value.strip()):
+                raise ValueError(f'unable to convert "{token.value[:40]}" into int')
+    return convert(kind, tokens)
+
+
+_PARAMETER = Parameter(converter=_converted)
 app = App(
     name="perfmodel",
     help="What a huge page costs on its way to swap and back: PMD-level against PTE-level swap "
@@ -20,6 +38,7 @@ app = App(
     print_error=False,
     help_format="plaintext",
     suppress_keyboard_interrupt=False,
+    default_parameter=_PARAMETER,
 )
 
 # Commands are imported when they are called, so that --help answers at once.
@@ -47,6 +66,7 @@ _trace = App(
     name="trace",
     help="Import recordings of what programs access, generate some, and look at them.",
     help_format="plaintext",
+    default_parameter=_PARAMETER,
 )
 for _name, _function, _help in (
     ("import", "import_trace", "Read a recording of another program, and write it as a trace."),
@@ -83,6 +103,13 @@ def main(arguments: list[str] | None = None) -> None:
         # The reader has gone, as with `| head`; say nothing, and let the exit not complain either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 141
+    except OSError as error:
+        # A disk that is full, a terminal that has gone: where it was not told by who wrote.
+        where = f"{error.filename}: " if error.filename else "output: "
+        _print_error(f"{where}{error.strerror or error}")
+        status = InputError.exit_status
+        with suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(status)
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from perfmodel.cli.common import say
+from perfmodel.cli.common import NewFolder, say
 from perfmodel.cli.given import given_command
 from perfmodel.errors import InputError, Problem
 
 
-def report(*results: Path, out: Path) -> None:
+def report(*results: Path, out: NewFolder) -> None:
     """Results as one HTML page: figures, tables that sort, and what everything rests on.
 
     Parameters

@@ -10,6 +10,8 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 
 from perfmodel.cli.common import (
+    OutFile,
+    OutFolder,
     check_evidence,
     print_json,
     progress_bar,
@@ -28,12 +30,12 @@ def runtime(
     *,
     measure: Annotated[bool, Parameter(negative=())] = False,
     evidence: list[Path] | None = None,
-    save_evidence: Path | None = None,
+    save_evidence: OutFile = None,
     repetitions: int = 5,
     host_pages: Literal["none", "4k", "2m"] | None = None,
     overlap: int = 12,
     json: Annotated[bool, Parameter(negative=())] = False,
-    report: Path | None = None,
+    report: OutFolder = None,
 ) -> None:
     """Predict runtimes under page layouts, and judge published runtime models by the same ones.
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from perfmodel.cli.common import (
+    OutFile,
     check_evidence,
     check_picture,
     pick_machine,
@@ -27,10 +28,10 @@ def shootdown(
     *,
     measured: Annotated[bool, Parameter(negative=())] = False,
     evidence: Path | None = None,
-    save_evidence: Path | None = None,
+    save_evidence: OutFile = None,
     seconds: float = 30.0,
     json: Annotated[bool, Parameter(negative=())] = False,
-    out: Path | None = None,
+    out: OutFile = None,
 ) -> None:
     """What it costs to flush translations here and on other CPUs: predicted, beside measured.
 

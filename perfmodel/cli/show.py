@@ -12,7 +12,7 @@ import attrs
 from cyclopts import Parameter
 
 from perfmodel.cli.common import print_json
-from perfmodel.errors import InputError, Problem
+from perfmodel.errors import InputError, Problem, nearest
 from perfmodel.specs import catalog
 from perfmodel.specs.io import to_table
 from perfmodel.specs.quantity import How, Quantity
@@ -130,8 +130,9 @@ def _find(name: str) -> Any:
     for kind, load in _LOADERS.items():
         if name in catalog.names(kind):
             return load(name)
-    known = ", ".join(known for kind in _LOADERS for known in catalog.names(kind))
-    raise InputError(Problem(f"{name[:80]!r} is not installed; installed: {known}", key="name"))
+    known = [known for kind in _LOADERS for known in catalog.names(kind)]
+    message = f"{name[:80]!r} is not installed{nearest(name, known)}; installed: {', '.join(known)}"
+    raise InputError(Problem(message, key="name"))
 
 
 def _by_path(name: str) -> Any:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from perfmodel.cli.common import parse_parameters, pick_machine, say, say_if_compiling
+from perfmodel.cli.common import OutFile, parse_parameters, pick_machine, say, say_if_compiling
 from perfmodel.cli.steps import print_result
 from perfmodel.errors import InputError, Problem
 from perfmodel.models import simulated
@@ -30,7 +30,7 @@ def simulate(
     seed: int = 1,
     draws: int = simulated.DEFAULT_DRAWS,
     json: Annotated[bool, Parameter(negative=())] = False,
-    timeline: Path | None = None,
+    timeline: OutFile = None,
     timeline_range: int | None = None,
 ) -> None:
     """Run a scenario in the model.

@@ -6,12 +6,12 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
 
 from perfmodel.cli.common import (
+    OutFolder,
     print_json,
     progress_bar,
     result,
@@ -25,12 +25,12 @@ from perfmodel.errors import CapabilityError, InputError, Problem
 def sweep(
     study: str,
     *,
-    out: Path | None = None,
+    out: OutFolder = None,
     jobs: int | None = None,
     scheduler: str | None = None,
     resume: Annotated[bool, Parameter(negative=())] = False,
     json: Annotated[bool, Parameter(negative=())] = False,
-    report: Path | None = None,
+    report: OutFolder = None,
 ) -> None:
     """Calculate all what-ifs of a study: grids and samples over any field, break-even, sensitivity.
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
 from perfmodel.cli.common import (
+    OutFolder,
     pick_machine,
     print_json,
     progress_bar,
@@ -32,7 +32,7 @@ def thrash(
     rounds: int = 3,
     seed: int = 1,
     json: Annotated[bool, Parameter(negative=())] = False,
-    report: Path | None = None,
+    report: OutFolder = None,
 ) -> None:
     """Where a PMD entry starts to lose: used share of every 2 MiB against the memory limit.
 

@@ -10,9 +10,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from perfmodel.cli.common import print_json, progress_bar, result, say, write_report
+from perfmodel.cli.common import (
+    NewFile,
+    OutFile,
+    OutFolder,
+    print_json,
+    progress_bar,
+    result,
+    say,
+    write_report,
+)
 from perfmodel.constants import PAGE_BYTES
-from perfmodel.errors import InputError, Problem
+from perfmodel.errors import InputError, Problem, nearest
 from perfmodel.specs.catalog import TRACE_SUFFIX, find_trace
 from perfmodel.specs.step import KeyValueMix, Step, StepAction, Workload
 from perfmodel.units import format_bytes, parse_bytes
@@ -25,7 +34,7 @@ _PROGRESS_BYTES = 1 << 20
 
 def import_trace(
     file: Annotated[str, Parameter(allow_leading_hyphen=True)],
-    out: Path | None = None,
+    out: OutFile = None,
     *,
     format: str | None = None,  # noqa: A002 (the option's name)
     recent: int = 1,
@@ -70,7 +79,8 @@ def import_trace(
 
     if format is not None and format not in list(Format):
         known = ", ".join(each.value for each in Format)
-        raise InputError(Problem(f"{format[:40]!r} is none of {known}", key="--format"))
+        message = f"{format[:40]!r} is none of {known}{nearest(format, Format)}"
+        raise InputError(Problem(message, key="--format"))
     if not 0 <= recent <= 1024:
         raise InputError(Problem("must be a whole number from 0 to 1024", key="--recent"))
     if most is not None and most < 1:
@@ -116,7 +126,7 @@ def import_trace(
 
 def generate(
     workload: str,
-    out: Path,
+    out: NewFile,
     *,
     size: str = "64 MiB",
     accesses: int = 1_000_000,
@@ -166,7 +176,7 @@ def generate(
 
     choices = [each.value for each in Workload if each is not Workload.TRACE]
     if workload not in choices:
-        message = f"{workload[:40]!r} is none of {', '.join(choices)}"
+        message = f"{workload[:40]!r} is none of {', '.join(choices)}{nearest(workload, choices)}"
         raise InputError(Problem(message, key="workload"))
     if mix not in list(KeyValueMix):
         raise InputError(Problem(f"{mix[:40]!r} is none of a, b, c, d, e, f", key="--mix"))
@@ -210,7 +220,7 @@ def stat(
     trace: str,
     *,
     json: Annotated[bool, Parameter(negative=())] = False,
-    report: Path | None = None,
+    report: OutFolder = None,
 ) -> None:
     """Footprint, reuse distances and used share of every 2 MiB of a trace.
 

@@ -18,6 +18,8 @@ from perfmodel.calibrate.judge import Validation, judge
 from perfmodel.calibrate.observations import observe
 from perfmodel.calibrate.profile import fit_evidence
 from perfmodel.cli.common import (
+    OutFile,
+    OutFolder,
     check_picture,
     pick_machine,
     print_json,
@@ -43,11 +45,11 @@ def validate(
     scenarios: Path | None = None,
     repetitions: int = 15,
     evidence: list[Path] | None = None,
-    save_evidence: Path | None = None,
+    save_evidence: OutFile = None,
     leave_one_out: Annotated[bool, Parameter(negative=())] = False,
-    figure: Path | None = None,
-    report: Path | None = None,
-    write_gates: Path | None = None,
+    figure: OutFile = None,
+    report: OutFolder = None,
+    write_gates: OutFile = None,
     json: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
     """Judge predictions by measurements that no fit has seen.
@@ -85,6 +87,10 @@ def validate(
     if problems:
         raise InputError(problems)
     picked = pick_machine(machine)
+    if not evidence:
+        # Wrong names before anything that is missing here.
+        load_device(device, picked)
+        live.find_scenarios(scenarios)
     say_if_compiling()
     if evidence:
         runs = [load_measurements(path) for path in evidence]

@@ -63,8 +63,7 @@ def measure_arms(
     list of Result
         In the order of `arms`.
     """
-    if type(repetitions) is not int or not 3 <= repetitions <= 1000:
-        raise InputError(Problem("must be a whole number from 3 to 1000", key="repetitions"))
+    check_repetitions(repetitions)
     for _, entry in arms:
         check_entry(entry, MEASURED_ENTRIES)
     rounds = WARM_UPS + repetitions
@@ -81,6 +80,12 @@ def measure_arms(
         summarise(scenario, entry, device, repetitions_of_arm[WARM_UPS:], started)
         for (scenario, entry), repetitions_of_arm in zip(arms, raw, strict=True)
     ]
+
+
+def check_repetitions(repetitions: int) -> None:
+    """Raise an `InputError` for a number of repetitions that cannot be."""
+    if type(repetitions) is not int or not 3 <= repetitions <= 1000:
+        raise InputError(Problem("must be a whole number from 3 to 1000", key="repetitions"))
 
 
 def summarise(

@@ -58,8 +58,13 @@ class Counted:
     def time(self, steps: Sequence[int]) -> Numbers:
         """What the steps pay for: a coefficient for each price; shape (N_PRICES,)."""
         coefficients = np.zeros(N_PRICES, dtype=self.counts.dtype)
-        coefficients[:N_EVENTS] = abi.events_of(self.counts[list(steps)]).sum(axis=0)
+        coefficients[:N_EVENTS] = self.events(steps).sum(axis=0)
         return coefficients
+
+    def events(self, steps: Sequence[int]) -> Numbers:
+        """Events of the steps; shape (len(steps), N_EVENTS)."""
+        found: Numbers = abi.events_of(self.counts[list(steps)])
+        return found
 
     def held(self, steps: Sequence[int], lock: Lock) -> Numbers:
         """The same for the time that locks of one kind are held in the steps."""

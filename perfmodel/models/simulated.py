@@ -28,7 +28,7 @@ from perfmodel.kernels.layout import Cell
 from perfmodel.models.engine_prices import breakdown, engine_prices, nanoseconds, own_prices
 from perfmodel.models.memory import fresh_memory, out_of_memory, run_one_step
 from perfmodel.models.physical import physical_frames
-from perfmodel.models.prices import draw_model_errors
+from perfmodel.models.prices import with_model_errors
 from perfmodel.models.swap_devices import (
     check_together,
     dearer,
@@ -367,15 +367,14 @@ def simulate_draws(
     arm = draw_arm(scenario, machine, device, policy, seed=seed, draws=draws)
     counts, mapping, elapsed, by_run = arm.runs.counts, arm.runs.mapping, arm.elapsed, arm.by_run
     events, prices = abi.events_of(counts), arm.prices[:, :N_EVENTS]
+    if with_model_error:
+        elapsed = with_model_errors(machine, events[0], elapsed, seed)
     more = None
     if arm.own_prices is not None:
         more = dearer(counts[:1], arm.prices[:1], arm.own_prices[:1])[0]
     steps = []
     of_kswapd, its_waits = abi.kswapd_events_of(counts), abi.kswapd_waits_of(counts)
     for index, step in enumerate(scenario.steps):
-        if with_model_error and machine.fit is not None:
-            missed = draw_model_errors(machine, events[0, index], draws, seed)
-            elapsed[1:, index] = np.rint(elapsed[1:, index] * missed[1:]).astype(np.int64)
         low, high = np.quantile(elapsed[1:, index], [_LOW, _HIGH])
         steps.append(
             StepResult(

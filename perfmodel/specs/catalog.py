@@ -10,11 +10,11 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeGuard, TypeVar
 
 import attrs
 
-from perfmodel.errors import InputError, Problem
+from perfmodel.errors import InputError, Problem, nearest
 from perfmodel.specs import io
 from perfmodel.specs.device import SwapDevice, like, together
 from perfmodel.specs.experiment import Experiment
@@ -109,9 +109,86 @@ def _locate(kind: str, name: str) -> Path:
     installed = names(kind) | (names("probe") if kind == "scenario" else {})
     if name not in installed:
         known = ", ".join(installed) or "none"
-        message = f"{name[:80]!r} is neither installed nor a path; installed: {known}"
+        hint = nearest(name, installed)
+        message = f"{name[:80]!r} is neither installed nor a path{hint}; installed: {known}"
         raise InputError(Problem(message, key=kind))
     return installed[name]
+
+
+# What names a spec: an installed name, a path, a table as a file would say it, or TOML text.
+Given = str | Path | Mapping[str, Any]
+
+
+def _is_text(given: object) -> TypeGuard[str]:
+    """Whether it is what a file says, and no name of one: that never has two lines."""
+    return isinstance(given, str) and "\n" in given.strip()
+
+
+def _read(kind: str, given: Given) -> tuple[dict[str, Any], str]:
+    """A spec's table, and the name that its mistakes are told under."""
+    if isinstance(given, Mapping):
+        return dict(given), f"this {kind}"
+    if _is_text(given):
+        return io.parse_toml(given, f"this {kind}"), f"this {kind}"
+    path = _locate(kind, str(given))
+    return io.read_toml(path), str(path)
+
+
+def installed(kind: str) -> dict[str, Path]:
+    """What is installed of one kind, by name.
+
+    Parameters
+    ----------
+    kind : str
+        ``machine``, ``device``, ``scenario``, ``study``, ``trace``, ``probe``, ``plan``,
+        ``problem``, ``policy``, ``experiment`` ...; `evidence` lists measurements.
+
+    Raises
+    ------
+    InputError
+        If there is no such kind.
+
+    Examples
+    --------
+    >>> import perfmodel as pm
+    >>> sorted(pm.installed("study"))
+    """
+    if kind not in _FOLDERS:
+        message = f"{str(kind)[:40]!r} is no kind{nearest(kind, _FOLDERS)}; "
+        raise InputError(Problem(message + f"there are {', '.join(_FOLDERS)}", key="kind"))
+    return names(kind)
+
+
+def evidence(machine: str) -> dict[str, Path]:
+    """Installed files of measurements on a machine, by name, the oldest first.
+
+    Parameters
+    ----------
+    machine : str
+        Name of its profile. A checkout has all of them; what `pip install` brings has those that
+        commands need.
+
+    Raises
+    ------
+    InputError
+        If there are none of that machine.
+
+    Examples
+    --------
+    >>> import perfmodel as pm
+    >>> files = pm.evidence("intel-emerald-rapids-guest")
+    >>> files["2026-11-23-runtime-1"].stat().st_size
+    """
+    found: dict[str, Path] = {}
+    for folder in measured_folders(str(machine)):
+        for path in folder.glob("*.json"):
+            found.setdefault(path.stem, path)
+    if not found:
+        hosts = sorted({host.name for folder in _MEASURED for host in folder.glob("*")})
+        message = f"no measurements of {str(machine)[:80]!r} are installed{nearest(machine, hosts)}"
+        known = ", ".join(hosts) or "none"
+        raise InputError(Problem(f"{message}; there are some of: {known}", key="machine"))
+    return dict(sorted(found.items()))
 
 
 def load_kernel_costs(name: str | Path) -> KernelCosts:
@@ -133,7 +210,8 @@ def _with_kernel_costs(table: dict[str, Any], file: str) -> dict[str, Any]:
     if not isinstance(name, str) or name not in installed:
         known = ", ".join(installed) or "none"
         said = repr(name)[:80] if isinstance(name, str | int | float) else "this"
-        message = f"{said} is no installed table of kernel costs; installed: {known}"
+        hint = nearest(name, installed)
+        message = f"{said} is no installed table of kernel costs{hint}; installed: {known}"
         raise InputError(Problem(message, file=file, key="kernel_costs"))
     rest = {key: value for key, value in table.items() if key != "kernel_costs"}
     if not isinstance(own, dict):
@@ -141,11 +219,16 @@ def _with_kernel_costs(table: dict[str, Any], file: str) -> dict[str, Any]:
     return rest | {"kernel": io.to_table(load_kernel_costs(name)) | own}
 
 
-def load_machine(name: str | Path) -> Machine:
-    """A machine or fitted profile by name or path."""
-    path = _locate("machine", str(name))
-    table = _with_kernel_costs(io.read_toml(path), str(path))
-    return io.structure(Machine, table, str(path))
+def load_machine(name: Given) -> Machine:
+    """A machine or fitted profile.
+
+    Parameters
+    ----------
+    name : str, Path or mapping
+        Installed name, path of a TOML file, its text, or its table.
+    """
+    table, file = _read("machine", name)
+    return io.structure(Machine, _with_kernel_costs(table, file), file)
 
 
 def load_published_latencies(name: str | Path = "latency_matrices") -> PublishedLatencies:
@@ -178,13 +261,16 @@ def load_gates(name: str | Path) -> Gates:
     return io.structure(Gates, io.read_toml(path), str(path))
 
 
-def load_device(name: str | Path, machine: Machine | None = None) -> SwapDevice:
-    """A swap device by name or path; what `machine` was fitted with comes first.
+def load_device(name: Given, machine: Machine | None = None) -> SwapDevice:
+    """A swap device by name, path, TOML text or table; what `machine` was fitted with comes first.
 
     A fit has seen one content of pages. What others cost relative to it comes from the installed
     device of that name. A zram that was not fitted takes over from one that was what they share,
     and scales its codec's prices, see `specs.device.like`.
     """
+    if isinstance(name, Mapping) or _is_text(name):
+        table, file = _read("device", name)
+        return io.structure(SwapDevice, table, file)
     fitted = machine.devices if machine is not None else {}
     own = fitted.get(str(name))
     if own is not None and (own.codec or str(name) not in names("device")):
@@ -205,12 +291,14 @@ def load_device(name: str | Path, machine: Machine | None = None) -> SwapDevice:
 _PRIORITY = re.compile(r"(.+):([+-]?[0-9]{1,5})")
 
 
-def load_devices(names: str | Path, machine: Machine | None = None) -> SwapDevice:
+def load_devices(names: Given, machine: Machine | None = None) -> SwapDevice:
     """One swap device, or several at a time: ``zram-lz4:100,optane-p5800x:-2``.
 
     Each is a name or path as `load_device` takes it, and its priority behind a colon; without one
     it is what the kernel gives by itself. They are switched on in this order.
     """
+    if isinstance(names, Mapping) or _is_text(names):
+        return load_device(names, machine)
     devices, priorities = [], []
     for name in str(names).split(","):
         found = _PRIORITY.fullmatch(name)
@@ -283,28 +371,37 @@ def load_plan(name: str | Path) -> Plan:
     return io.structure(Plan, io.read_toml(path), str(path))
 
 
-def load_scenario(name: str | Path, **parameters: int) -> Scenario:
-    """A scenario by name or path.
+def load_scenario(name: Given, **parameters: int) -> Scenario:
+    """A scenario.
 
     Parameters
     ----------
-    name : str or Path
-        Installed name, or path of a TOML file.
+    name : str, Path or mapping
+        Installed name, path of a TOML file, its text, or its table.
     **parameters : int
         Values for what the file declares under ``[parameters]`` and uses as ``"$name"``.
+
+    Examples
+    --------
+    >>> import perfmodel as pm
+    >>> region = {"size": "4 MiB", "content": "half-random"}
+    >>> steps = [{"name": each, "action": each} for each in ("fill", "pageout", "touch")]
+    >>> pm.scenario({"name": "mine", "description": "-", "region": region, "steps": steps})
     """
-    path = _locate("scenario", str(name))
-    table = io.read_toml(path)
-    values = _parameters(table, str(path))
+    table, file = _read("scenario", name)
+    values = _parameters(table, file)
     for key, value in parameters.items():
         if key not in values:
             known = ", ".join(values) or "none"
-            message = f"is no parameter of this scenario; it has: {known}"
-            raise InputError(Problem(message, file=str(path), key=key))
+            hint = nearest(key, values)
+            message = f"is no parameter of this scenario{hint}; it has: {known}"
+            raise InputError(Problem(message, file=file, key=key))
         values[key] = value
     table.pop("parameters", None)
-    scenario = io.structure(Scenario, _substitute(table, values), str(path))
-    return attrs.evolve(scenario, steps=tuple(_beside(path, step) for step in scenario.steps))
+    scenario = io.structure(Scenario, _substitute(table, values), file)
+    # Without a file a trace stands where its path leads from here.
+    beside = Path(file) if Path(file).suffix == _suffix("scenario") else Path()
+    return attrs.evolve(scenario, steps=tuple(_beside(beside, step) for step in scenario.steps))
 
 
 def _beside(scenario: Path, step: Step) -> Step:
@@ -314,14 +411,14 @@ def _beside(scenario: Path, step: Step) -> Step:
     return attrs.evolve(step, trace=str(scenario.parent / step.trace))
 
 
-def load_study(name: str | Path) -> Study:
-    """A study by name or path; where it names a scenario, that becomes part of it."""
-    path = _locate("study", str(name))
-    table = _with_scenario(io.read_toml(path), str(path))
+def load_study(name: Given) -> Study:
+    """A study by name, path, TOML text or table; a scenario that it names becomes part of it."""
+    table, file = _read("study", name)
+    table = _with_scenario(table, file)
     mixture = table.get("mixture")
     if isinstance(mixture, dict):
-        table["mixture"] = _with_scenario(mixture, str(path), "mixture.")
-    return io.structure(Study, table, str(path))
+        table["mixture"] = _with_scenario(mixture, file, "mixture.")
+    return io.structure(Study, table, file)
 
 
 def _with_scenario(table: dict[str, Any], file: str, prefix: str = "") -> dict[str, Any]:

@@ -23,7 +23,7 @@ from cattrs.errors import (
 )
 from cattrs.gen import make_dict_structure_fn, override
 
-from perfmodel.errors import InputError, Problem
+from perfmodel.errors import InputError, Problem, nearest
 from perfmodel.specs.quantity import How, Quantity
 from perfmodel.units import conversion_factor, parse_bytes
 
@@ -57,15 +57,21 @@ def read_bytes(path: Path) -> bytes:
 def read_toml(path: Path) -> dict[str, Any]:
     """Parse a TOML file, with one clear error if it is none."""
     try:
-        return tomllib.loads(read_bytes(path).decode("utf-8"))
+        text = read_bytes(path).decode("utf-8")
     except UnicodeDecodeError as error:
-        problem = Problem(f"is not UTF-8 text (byte {error.start})", file=str(path))
+        message = f"is not UTF-8 text (byte {error.start})"
+        raise InputError(Problem(message, file=str(path))) from None
+    return parse_toml(text, str(path))
+
+
+def parse_toml(text: str, file: str) -> dict[str, Any]:
+    """Parse TOML, with one clear error that names `file` if it is none."""
+    try:
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        problem = Problem(f"is not valid TOML: {error}", file=str(path))
+        problem = Problem(f"is not valid TOML: {error}", file=file)
     except (RecursionError, ValueError):  # nesting or digits beyond what the parser takes
-        problem = Problem(
-            "is not valid TOML: nested too deeply or a number too long", file=str(path)
-        )
+        problem = Problem("is not valid TOML: nested too deeply or a number too long", file=file)
     raise InputError(problem)
 
 
@@ -112,7 +118,8 @@ def _structure_float(value: Any, _: Any) -> float:
 def _structure_choice(value: Any, kind: type[StrEnum]) -> StrEnum:
     choices = ", ".join(f'"{choice}"' for choice in kind)
     if not isinstance(value, str) or value not in list(kind):
-        raise ValueError(f"must be one of {choices}, not {_describe(value)}")
+        hint = nearest(value, [choice.value for choice in kind])
+        raise ValueError(f"must be one of {choices}, not {_describe(value)}{hint}")
     return kind(value)
 
 
@@ -122,7 +129,11 @@ def _structure_quantity(value: Any, unit: str) -> Quantity:
             f"must be a table {{value, unit, spread, source, how}}, not {_describe(value)}"
         )
     complaints = [f"{key} is missing" for key in _QUANTITY_KEYS if key not in value]
-    complaints += [f"{key} is no key of a quantity" for key in value if key not in _QUANTITY_KEYS]
+    complaints += [
+        f"{key} is no key of a quantity{nearest(key, _QUANTITY_KEYS)}"
+        for key in value
+        if key not in _QUANTITY_KEYS
+    ]
     numbers = dict.fromkeys(("value", "spread"), 0.0)
     for key in numbers:
         if key in value:
@@ -277,9 +288,10 @@ def _problems(error: BaseException, file: str, path: str = "") -> Iterator[Probl
         for inner in error.exceptions:
             yield from _problems(inner, file, _extend(path, inner))
     elif isinstance(error, ForbiddenExtraKeysError):
-        known = ", ".join(sorted(_keys_of(error.cl)))
+        known = sorted(_keys_of(error.cl))
         for key in sorted(error.extra_fields, key=str):
-            yield Problem(f"is not known here; known are {known}", file=file, key=f"{path}{key}")
+            message = f"is not known here{nearest(key, known)}; known are {', '.join(known)}"
+            yield Problem(message, file=file, key=f"{path}{key}")
     elif isinstance(error, KeyError):
         yield Problem("is missing", file=file, key=f"{path}{error.args[0]}".rstrip("."))
     else:

@@ -7,7 +7,7 @@ import re
 import attrs
 
 from perfmodel.constants import PAGE_BYTES
-from perfmodel.errors import InputError, Problem
+from perfmodel.errors import InputError, Problem, nearest
 from perfmodel.specs.quantity import text, whole_number
 
 
@@ -79,5 +79,6 @@ def check_entry(entry: str, allowed: tuple[str, ...], *, key: str = "entry") -> 
             hint = " (shmem-pmd exists only on a live kernel; its prediction is pmd)"
         elif entry in VARIANT_POLICIES:
             hint = f" ({entry} exists only in the model)"
+        hint = hint or nearest(entry, allowed)
         message = f"{str(entry)[:40]!r} is not an entry{hint}; choose from {', '.join(allowed)}"
         raise InputError(Problem(message, key=key))

@@ -13,6 +13,7 @@ from typing import Any
 import attrs
 
 from perfmodel.constants import COUNTER_NAMES, Lock, Mapping, Wait
+from perfmodel.errors import nearest
 from perfmodel.specs.policy import SIMULATED_ENTRIES
 from perfmodel.specs.quantity import text, tuple_of, whole_number
 from perfmodel.specs.scenario import Scenario
@@ -420,14 +421,18 @@ class Study:
     def __attrs_post_init__(self) -> None:
         for entry in self.entries:
             if entry not in SIMULATED_ENTRIES:
-                raise ValueError(f"entries must be of {', '.join(SIMULATED_ENTRIES)}")
+                hint = nearest(entry, SIMULATED_ENTRIES)
+                known = ", ".join(SIMULATED_ENTRIES)
+                raise ValueError(f"entries: {entry!r} is none of {known}{hint}")
         _once("entries", self.entries)
         _once("pairs", [pair.name for pair in self.pairs])
         _once("outputs", [output.name for output in self.outputs])
         for pair in self.pairs:
             for entry in (pair.above, pair.below):
                 if entry not in self.entries:
-                    raise ValueError(f"pairs: {entry!r} is none of the entries")
+                    raise ValueError(
+                        f"pairs: {entry!r} is none of the entries{nearest(entry, self.entries)}"
+                    )
         self._check_outputs()
         self._check_axes()
         if 0 < self.draws < 20:
@@ -441,7 +446,8 @@ class Study:
                 for step in output.steps:
                     if step not in known:
                         where = f"outputs.{output.name}.steps"
-                        raise ValueError(f"{where}: {step!r} is no step of {story.name}")
+                        hint = nearest(step, known)
+                        raise ValueError(f"{where}: {step!r} is no step of {story.name}{hint}")
         if self.break_even is not None:
             times = [output.name for output in self.outputs if output.kind.is_time]
             if self.break_even.output not in times or not self.pairs:
@@ -451,7 +457,8 @@ class Study:
         for axis in self.axes:
             root = axis.field.split(".", 1)[0]
             if root not in ROOTS:
-                raise ValueError(f"axes: {axis.field!r} must begin with {', '.join(ROOTS)}")
+                known = f"{', '.join(ROOTS)}{nearest(root, ROOTS)}"
+                raise ValueError(f"axes: {axis.field!r} must begin with {known}")
             ranged = axis.range is not None
             if self.design.kind is DesignKind.GRID and ranged:
                 raise ValueError(f"axes: {axis.field} has a range, which a grid has no use for")

@@ -22,9 +22,10 @@ from perfmodel.errors import OutOfMemoryError
 from perfmodel.kernels.layout import COUNTERS, FALLBACKS, OBSERVED
 from perfmodel.models.closed_form import Counted, Counter, NotClosed, mixture
 from perfmodel.models.engine_prices import engine_prices
-from perfmodel.models.prices import common_factors
+from perfmodel.models.prices import common_factors, draw_model_errors, with_model_errors
 from perfmodel.models.simulated import chance_decides, draw_arm
 from perfmodel.specs import fields
+from perfmodel.specs.machine import Machine
 from perfmodel.specs.scenario import Scenario
 from perfmodel.specs.study import Model, Output, OutputKind, Per
 from perfmodel.studies.crossing import HIGH, LOW
@@ -160,12 +161,12 @@ class Calculator:
         arrays: Arrays,
     ) -> None:
         study = self.plan.study
-        base, factors = self._drawn_prices(case)
+        base, common = self._drawn_prices(case)
         for first in range(0, len(rows), _BATCH):
             batch = rows[first : first + _BATCH]
             here = slice(first, first + _BATCH)
             changes = [
-                (column, _column(column, price.values[here], factors) - base[:, column])
+                (column, _column(column, price.values[here], common) - base[:, column])
                 for price in prices
                 for column in price.columns
             ]
@@ -179,14 +180,34 @@ class Calculator:
                             _number(output, own, steps) / divisor
                         )
                         continue
-                    coefficients = _coefficients(output, own, steps)
-                    total: Numbers = np.repeat((base @ coefficients)[None, :], len(batch), axis=0)
-                    for column, change in changes:
-                        if coefficients[column]:
-                            total = total + change * coefficients[column]
+                    total: Numbers = np.zeros((len(batch), len(base)), dtype=np.int64)
+                    for coefficients, factors in self._parts(output, own, steps, case.machine):
+                        part = (base @ coefficients)[None, :]
+                        for column, change in changes:
+                            if coefficients[column]:
+                                part = part + change * coefficients[column]
+                        total = total + _spread(part, factors)
                     times[entry] = total / (PICOSECONDS_PER_NANOSECOND * divisor)
                 if times:
                     self._store(output, batch, times, arrays)
+
+    def _parts(
+        self, output: Output, counted: Counted, steps: Sequence[int], machine: Machine
+    ) -> list[tuple[Numbers, Floats | None]]:
+        """Coefficients of the prices, and a factor for each draw; step by step where a fit has one.
+
+        What a fit says that prices miss, it says of a step's time; of locks nobody knows it.
+        """
+        if output.kind is not OutputKind.TIME or not _misses(machine):
+            return [(_coefficients(output, counted, steps), None)]
+        study = self.plan.study
+        return [
+            (
+                counted.time([step]),
+                draw_model_errors(machine, counted.events([step])[0], study.draws, study.seed),
+            )
+            for step in steps
+        ]
 
     def _drawn_prices(self, case: Case) -> tuple[npt.NDArray[np.int64], Floats]:
         """All rows of prices, and what each row has in common; the last ones are kept."""
@@ -230,7 +251,11 @@ class Calculator:
                     )
                     continue
                 if output.kind is OutputKind.TIME:
-                    total = arm.elapsed[:, steps].sum(axis=1)
+                    events = abi.events_of(arm.runs.counts[0])[steps]
+                    spread = with_model_errors(
+                        case.machine, events, arm.elapsed[:, steps], study.seed
+                    )
+                    total = spread.sum(axis=1)
                 elif output.kind is OutputKind.WAITED:
                     total = _waited(output, arm.runs.counts, steps, study.draws + 1)
                 else:
@@ -262,6 +287,19 @@ class Calculator:
         kept[:, 0] = drawn[:, 0]
         kept[:, 1:] = quantiles(drawn[:, 1:] if drawn.shape[1] > 1 else drawn)
         return kept
+
+
+def _misses(machine: Machine) -> bool:
+    return machine.fit is not None and machine.fit.model_error.value > 0
+
+
+def _spread(times: Numbers, factors: Floats | None) -> Numbers:
+    """Times of a step with what prices miss of it, in whole picoseconds; the best as they are."""
+    if factors is None:
+        return times
+    spread = np.rint(times * factors)
+    spread[:, 0] = times[:, 0]
+    return spread
 
 
 def quantiles(drawn: Floats) -> Floats:

@@ -14,7 +14,7 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
-from perfmodel.errors import InputError, PerfmodelError, Problem
+from perfmodel.errors import InputError, PerfmodelError, Problem, nearest
 from perfmodel.models.simulated import RUNS_PER_SEED, runs_decide
 from perfmodel.specs import catalog, fields
 from perfmodel.specs.device import SwapDevice
@@ -448,8 +448,7 @@ class _Maker:
                 case = plan.case(key)
                 self._check_case(case)
             except PerfmodelError as error:
-                message = str(error)
-                self.problems.append(Problem(message, file=self.file))
+                self.problems.append(Problem(str(error), file=self.file))
                 return
         known = [axis.name for axis in plan.axes if axis.is_number and len(axis.values) > 1]
         if study.break_even is not None and (
@@ -463,7 +462,8 @@ class _Maker:
             for output in self.study.outputs:
                 missing = [name for name in output.steps if name not in _step_names(story)]
                 if missing:
-                    message = f"{missing[0]!r} is no step of {story.name}"
+                    hint = nearest(missing[0], _step_names(story))
+                    message = f"{missing[0]!r} is no step of {story.name}{hint}"
                     raise InputError(Problem(message, key=f"outputs.{output.name}.steps"))
                 if output.per is Per.ACCESS and accesses(story, output.steps) == 0:
                     message = "these steps access nothing that could be divided by"

@@ -346,7 +346,9 @@ def test_an_unknown_parameter_names_those_there_are():
         load_scenario("thp-sparse-touch", pages=3)
     (problem,) = caught.value.problems
     assert problem.key == "pages"
-    assert problem.message == "is no parameter of this scenario; it has: pages_touched"
+    assert problem.message == (
+        "is no parameter of this scenario; the nearest is 'pages_touched'; it has: pages_touched"
+    )
     with pytest.raises(InputError, match="it has: none"):
         load_scenario("thp-roundtrip", pages_touched=3)
 

@@ -101,7 +101,7 @@ def test_scenario_parameter_reaches_the_scenario(capsys: pytest.CaptureFixture[s
     [
         (
             ["simulate", "no-such"],
-            "'no-such' is neither installed nor a path; installed: fallback-",
+            "'no-such' is neither installed nor a path; ",
         ),
         (["simulate", "no/such.toml"], "no/such.toml: cannot be read: No such file"),
         (["simulate", "thp-roundtrip", "--machine", "pdp11"], "machine: 'pdp11' is neither"),

@@ -140,7 +140,7 @@ def test_units_are_converted_once(tmp_path):
         ),
         ("machine", FAULT, DELETE, FAULT, "is missing"),
         ("machine", "kernel.page_fault_ns", 3, "kernel.page_fault_ns", "known are"),
-        ("machine", "numa", {}, "numa", "is not known here; known are cpu, description, devices"),
+        ("machine", "numa", {}, "numa", "nearest is 'name'; known are cpu, description, devices"),
         ("machine", "name", "", "name", "text that is not empty"),
         ("machine", "name", 3, "name", "must be a text, not 3"),
         ("machine", "cpu", 3, "cpu", "must be a table, not 3"),
@@ -255,7 +255,7 @@ L1 = "translation.tlbs.0"
             "translation.tlbs[0].replacement",
             '"lru", "tree-plru"',
         ),
-        ({f"{L1}.way": 3}, "translation.tlbs[0].way", "is not known here; known are accesses"),
+        ({f"{L1}.way": 3}, "translation.tlbs[0].way", "the nearest is 'ways'; known are accesses"),
         (
             {"translation.walk.caches.0.level": 3},
             "translation.walk",

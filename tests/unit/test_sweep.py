@@ -20,11 +20,11 @@ from perfmodel.results.sweep import DATASET, JOURNAL, PARTS, load_sweep
 from perfmodel.specs import fields
 from perfmodel.specs.catalog import load_device, load_machine, load_policy, names
 from perfmodel.specs.scenario import PageContent
-from perfmodel.specs.study import Axis, Design, DesignKind, Ladder, Mixture, Model, Range
+from perfmodel.specs.study import Axis, Design, DesignKind, Ladder, Mixture, Model, Pair, Range
 from perfmodel.studies import cells
 from perfmodel.studies import sweep as module
 from perfmodel.studies.plan import make_plan
-from perfmodel.studies.sweep import sweep
+from perfmodel.studies.sweep import sweep, sweep_plan
 from tests.unit.studies import FAULT_COST, PAGES, limited_scenario, limited_study, small_study
 from tests.unit.test_cli import call, call_json
 
@@ -46,7 +46,7 @@ def single(study, entry, **settings):
             scenario = fields.replace(scenario, path, fields.setting(place, value, "test"))
     elapsed, _ = simulate_draws(
         scenario, machine, device, load_policy(entry), entry=entry, seed=study.seed,
-        draws=max(study.draws, 20),
+        draws=max(study.draws, 20), with_model_error=True,
     )  # fmt: skip
     touched = elapsed[:, 2] / 1000 / scenario.region.count
     return [touched[0], *np.quantile(touched[1:], [0.05, 0.95])]
@@ -67,6 +67,71 @@ def test_cells_are_what_single_simulations_say():
                 assert found.values == pytest.approx(wanted, rel=1e-12)
     assert data["faults"].sel(pages=64, entry="pte").values == pytest.approx(64.0)
     assert data["touch"].attrs["units"] == "ns"
+
+
+def with_model_error(size):
+    """The calibrated machine, whose prices miss more or less of a step."""
+    machine = load_machine("intel-emerald-rapids-guest")
+    error = attrs.evolve(machine.fit.model_error, value=size)
+    return attrs.evolve(machine, fit=attrs.evolve(machine.fit, model_error=error))
+
+
+def planned(study, machine):
+    """A plan on another machine than what its study names."""
+    plan = make_plan(study)
+    devices = {key: load_device(key[1], machine) for key in plan.devices}
+    return attrs.evolve(plan, machines={study.machine: machine}, devices=devices)
+
+
+def test_what_prices_miss_widens_intervals_and_moves_no_best_value():
+    study = small_study(axes=(FAULT_COST,), draws=200)
+    without, some, much = (
+        sweep_plan(planned(study, with_model_error(size))).dataset for size in (0.0, 0.02, 0.3)
+    )
+    for name in ("touch", "touch_ratio", "touch_difference"):
+        best = [data[name].sel(bound="best").values for data in (without, some, much)]
+        np.testing.assert_array_equal(best[0], best[1])
+        np.testing.assert_array_equal(best[0], best[2])
+        width = [
+            (data[name].sel(bound="high") - data[name].sel(bound="low")).values
+            for data in (without, some, much)
+        ]
+        assert (width[2] > 1.5 * width[0]).all()
+        assert (width[2] > width[1]).all()
+
+
+def test_arms_with_the_same_events_miss_the_same():
+    """Batched unmap is another swap-out, and the same touch."""
+    study = small_study(
+        entries=("pte", "pte-batched"), pairs=(Pair(above="pte", below="pte-batched"),)
+    )
+    ratio = sweep_plan(planned(study, with_model_error(0.3))).dataset["touch_ratio"]
+    np.testing.assert_array_equal(ratio.values, 1.0)
+
+
+def test_neighbouring_cells_miss_nearly_the_same():
+    pages = attrs.evolve(PAGES, values=(1, 256, 264, 512))
+    study = small_study(axes=(pages,), draws=400, keep_draws=True)
+    missed = [
+        sweep_plan(planned(study, with_model_error(size))).dataset["touch"] for size in (0.0, 0.1)
+    ]
+    relative = (missed[1] / missed[0]).sel(entry="pte").isel(draw=slice(1, None)).values
+    assert relative.std(axis=1) == pytest.approx(0.1, rel=0.15)
+    correlation = np.corrcoef(relative)
+    assert correlation[1, 2] > 0.98
+    assert abs(correlation[0, 3]) < 0.4
+
+
+def test_engine_runs_miss_what_a_simulation_misses():
+    study = attrs.evolve(limited_study(cells=2), draws=20)
+    data = sweep(study, jobs=1).dataset["access"]
+    machine = load_machine(study.machine)
+    found = pm.simulate(
+        study.scenario, machine, device="zram-lz4", entry="pmd", seed=study.seed, draws=20
+    ).step("access")
+    for bound, wanted in zip(("low", "high"), found.interval_ns, strict=True):
+        value = float(data.sel(seed=0, entry="pmd", bound=bound))
+        assert value == pytest.approx(wanted / 2000, rel=1e-5)
 
 
 def test_a_price_that_others_are_made_of_is_not_taken_for_itself_alone():
@@ -290,7 +355,7 @@ def test_a_worker_with_other_code_is_refused(monkeypatch):
 
 _PROGRAM = """
 import sys
-from perfmodel.studies.sweep import sweep
+from perfmodel.studies.sweep import sweep, sweep_plan
 from tests.unit.studies import limited_study
 sweep(limited_study(cells=40, accesses=200_000), jobs=2, out=sys.argv[1])
 """
@@ -340,7 +405,7 @@ def test_the_command_prints_json_and_keeps_everything(capsys, tmp_path):
     assert json.loads((out / "head.json").read_text())["study"]["name"] == "fallback-probability"
     again = call_json(capsys, "sweep", "fallback-probability", "--out", str(out), "--resume")
     for found in (document, again):
-        del found["provenance"]["created"]
+        del found["provenance"]["created"], found["command"]
     assert again == document
 
 

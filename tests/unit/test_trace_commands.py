@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import html
 import io
 import json
+import lzma
 import sys
 from pathlib import Path
 from typing import Any
@@ -61,6 +63,80 @@ def test_a_recording_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert sorted(path.name for path in report.iterdir()) == [
         *("trace.json", "trace.png", "trace.svg"),
     ]
+
+
+def lackey_text(trace: TraceFile) -> bytes:
+    """A recorded program's accesses as valgrind wrote them, with their addresses."""
+    lines = ["==1== Lackey, an example Valgrind tool"]
+    for block in trace.blocks_of_words():
+        for word in block.tolist():
+            page = word >> 1
+            address = (int(trace.ranges[page // 512]) << 21) + (page % 512 << 12)
+            lines.append(f" {'LS'[word & 1]} {address:08x},8")
+    return ("\n".join(lines) + "\n").encode()
+
+
+RECORDED = """
+name = "recorded"
+description = "A program, as recorded, in memory that is too small for it."
+region = { size = "REGION", content = "half-random" }
+settings = { memory_limit = "8 MiB" }
+steps = [
+    { name = "fill", action = "fill" },
+    { name = "run", action = "access", workload = "trace", trace = "program.trace", rounds = 1 },
+]
+"""
+
+
+def test_a_recorded_program_is_imported_looked_at_compared_and_reported(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """SQLite, from valgrind's text to the page, by nothing but commands."""
+    recorded = TraceFile(find_trace("sqlite"))
+    with lzma.open(tmp_path / "program.lackey.xz", "wb") as file:
+        file.write(lackey_text(recorded))
+    trace = tmp_path / "program.trace"
+    command = recorded.head["command"]
+    status, out, _ = run(
+        capsys,
+        *("trace", "import", str(tmp_path / "program.lackey.xz"), str(trace)),
+        *("--command", command, "--json"),
+    )
+    assert status == 0
+    said = json.loads(out)
+    assert said["complete"]
+    assert said["accesses"] == recorded.accesses
+    status, out, _ = run(capsys, "trace", "stat", str(trace), "--json")
+    assert status == 0
+    (tmp_path / "stat.json").write_text(out)
+    footprint = json.loads(out)["footprint"]
+    assert footprint["region_bytes"] == said["region_bytes"] == recorded.pages * 4096
+    assert footprint["bytes"] == trace_statistics(recorded).pages * 4096
+
+    size = f"{said['region_bytes'] >> 20} MiB"
+    (tmp_path / "recorded.toml").write_text(RECORDED.replace("REGION", size))
+    status, out, _ = run(
+        capsys,
+        *("compare", str(tmp_path / "recorded.toml"), "--machine", "intel-emerald-rapids-guest"),
+        *("--entries", "pte,pmd", "--draws", "20", "--json"),
+    )
+    assert status == 0
+    (tmp_path / "compare.json").write_text(out)
+    arms = json.loads(out)["arms"]
+    faults = {entry: arm["steps"][1]["counters"]["pgmajfault"] for entry, arm in arms.items()}
+    assert faults["pmd"] > 0
+    assert 0 < faults["pte"] <= said["accesses"]
+
+    page = tmp_path / "page"
+    status, _, _ = run(
+        capsys,
+        *("report", str(tmp_path / "stat.json"), str(tmp_path / "compare.json")),
+        *("--out", str(page)),
+    )
+    assert status == 0
+    shown = (page / "index.html").read_text()
+    assert "recorded" in shown
+    assert html.escape(command) in shown or command in shown
 
 
 def test_a_damaged_recording_is_kept_and_told(
