@@ -50,7 +50,8 @@ def next_access(m, cpu, base):
     """
     begin = m.state[base + Cell.SPAN] * PAGES_PER_PMD + shift_of(m, m.state[TASK_PROCESS])
     if m.state[TASK_TRACED]:
-        position = m.state[base + Cell.POSITION] % m.trace.shape[1]
+        # As long as a power of two.
+        position = m.state[base + Cell.POSITION] & (m.trace.shape[1] - 1)
         return (begin * 2 + m.trace[cpu, position]) | m.state[TASK_WRITE]
     page = _page_of_turn(m, m.state[base + Cell.TURN] % HAS_FAULTED)
     return (begin + m.state[TASK_FIRST_PAGE] + page) * 2 | m.state[TASK_WRITE]
