@@ -71,4 +71,6 @@ def test_cpus_that_are_done_fault_by_fault_are_as_fast_as_those_that_are_not(dat
 @pytest.mark.parametrize("cpus", [1, 2, 3, 4, 6, 8, 10, 12])
 def test_a_huge_page_is_not_thrown_out_before_its_cpu_has_gone_through_it(cpus) -> None:
     # 15 of 32 fit. A fault takes 2 ms and its use 41 us, in which the young bit is set again.
-    assert faults(engine(32, 15, cpus, TIMES, rounds=3)) <= 3 * 32
+    # A share of the accesses may end in the middle of a huge page.
+    uses = cpus * -(-3 * 32 // cpus)
+    assert faults(engine(32, 15, cpus, TIMES, rounds=3)) <= uses
