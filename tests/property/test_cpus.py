@@ -61,9 +61,9 @@ def test_cpus_that_are_done_fault_by_fault_are_as_fast_as_those_that_are_not(dat
     capacity = data.draw(st.integers(4, 16), label="capacity")
     ranges = data.draw(st.integers(capacity + 4, 3 * capacity), label="ranges")
     cpus = data.draw(st.integers(1, capacity - 2), label="cpus")
-    machine = Machine(ranges, capacity, cpus, TIMES, rounds=2)
+    machine = Machine(ranges, capacity, cpus, TIMES, rounds=1)
     expected = machine.run()
-    runs = engine(ranges, capacity, cpus, TIMES, rounds=2)
+    runs = engine(ranges, capacity, cpus, TIMES, rounds=1)
     assert faults(runs) == pytest.approx(machine.faults, rel=0.1)
     assert runs.elapsed[0, 3] == pytest.approx(expected, rel=0.1)
 
@@ -71,4 +71,6 @@ def test_cpus_that_are_done_fault_by_fault_are_as_fast_as_those_that_are_not(dat
 @pytest.mark.parametrize("cpus", [1, 2, 3, 4, 6, 8, 10, 12])
 def test_a_huge_page_is_not_thrown_out_before_its_cpu_has_gone_through_it(cpus) -> None:
     # 15 of 32 fit. A fault takes 2 ms and its use 41 us, in which the young bit is set again.
-    assert faults(engine(32, 15, cpus, TIMES, rounds=3)) <= 3 * 32
+    # A share of the accesses may end in the middle of a huge page.
+    uses = cpus * -(-3 * 32 // cpus)
+    assert faults(engine(32, 15, cpus, TIMES, rounds=3)) <= uses
