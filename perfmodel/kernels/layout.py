@@ -321,6 +321,7 @@ class SplitQueue(IntEnum):
     TAIL = 1
     LENGTH = 2
     LEFT = 3  # what its shrinker has not looked at, though it should have
+    UNMAPPED = 4  # pages that splits have ever freed because nobody maps them
 
 
 STATE_CELLS = SPLIT_QUEUE + len(SplitQueue)

@@ -27,9 +27,11 @@ from perfmodel.kernels.layout import (
     LINK_WORKINGSET,
     LRU_FOLIOS,
     LRU_TAILS,
+    SPLIT_QUEUE,
     YOUNG,
     YOUNG_LEAF,
     Cell,
+    SplitQueue,
 )
 from perfmodel.kernels.lru import (
     CHARGE_BATCH,
@@ -226,7 +228,8 @@ def shrink_inactive(m, most):
     m.counts[COUNTERS + Counter.PGSCAN_ANON] += scanned
     if scanned == 0:
         return np.int64(0)
-    pages = m.state[Cell.CHARGED_PAGES]
+    # What a split frees because nobody maps it is not counted as reclaimed.
+    pages = m.state[Cell.CHARGED_PAGES] + m.state[SPLIT_QUEUE + SplitQueue.UNMAPPED]
     written = _written(m)
     m.state[Cell.RECLAIMING] = 1
     for index in range(taken):
@@ -258,7 +261,8 @@ def shrink_inactive(m, most):
     end_requests(m)
     m.state[Cell.RECLAIMING] = 0
     _return_kept(m)
-    reclaimed = pages - m.state[Cell.CHARGED_PAGES]
+    unmapped = m.state[SPLIT_QUEUE + SplitQueue.UNMAPPED]
+    reclaimed = pages - m.state[Cell.CHARGED_PAGES] - unmapped
     m.counts[COUNTERS + Counter.PGSTEAL_ANON] += reclaimed
     note_cost(m, _WRITE_COST * (_written(m) - written) + scanned - reclaimed)
     return reclaimed

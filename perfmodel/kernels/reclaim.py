@@ -39,8 +39,10 @@ from perfmodel.kernels.layout import (
     FOLIO_PARTIALLY_MAPPED,
     SLOT_COUNT,
     SLOT_FOLIO_SHIFT,
+    SPLIT_QUEUE,
     VALUE_SHIFT,
     Cell,
+    SplitQueue,
 )
 from perfmodel.kernels.lru import is_limited, replace
 from perfmodel.kernels.slots import (
@@ -154,6 +156,7 @@ def split_folio(m, folio):
             if not _cache_piece(m, piece, slot + part):
                 m.state[COLLECTED + PIECES + part] = -1
         elif np.int64(m.folios[piece]["mapcount"]) == 0:
+            m.state[SPLIT_QUEUE + SplitQueue.UNMAPPED] += 1
             drop_folio(m, piece)
             m.state[COLLECTED + PIECES + part] = -1
     m.folios[folio]["cluster"] = -1

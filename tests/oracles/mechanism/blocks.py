@@ -244,6 +244,7 @@ def split_folio(world: World, folio: Folio) -> list[Folio]:
         world.pressure.split(folio, parts)
     world.folios.remove(folio)
     world.unqueue_split(folio)
+    world.unmapped += sum(not part.mappings and not part.cached for part in parts)
     for part in parts:
         if not part.mappings and part.cached:
             try_free_cache(world, part)

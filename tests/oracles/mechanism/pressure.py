@@ -343,14 +343,15 @@ class Pressure:
         self.world.counter("pgscan_anon", scanned)
         if not scanned:
             return 0
-        written = 0
+        written, unmapped = 0, self.world.unmapped
         for folio in list(self.isolated):
             if folio in self.locked or self.spared(folio):
                 continue
             before = self.pages_written()
             self.throw_out(folio)
             written += self.pages_written() - before
-        reclaimed = scanned - size(self.isolated)
+        # What a split frees because nobody maps it is not counted.
+        reclaimed = scanned - size(self.isolated) - (self.world.unmapped - unmapped)
         self.put_back()
         self.world.counter("pgsteal_anon", reclaimed)
         self.note_cost(IO_COST * written + scanned - reclaimed)

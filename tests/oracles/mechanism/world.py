@@ -223,6 +223,8 @@ class World:
         self.khugepaged = Khugepaged()
         # The memory cgroup, if it has a limit, and kswapd; `Mechanism` sets them.
         self.pressure: Any = None
+        # Pages that splits have freed because nobody maps them.
+        self.unmapped = 0
         self.global_reclaim: Any = None
         # Region pages of the folio that the last fault of this 2 MiB read, cleared or copied.
         self.warm = range(0)
