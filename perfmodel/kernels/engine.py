@@ -44,6 +44,8 @@ from perfmodel.kernels.layout import (
     COUNTERS,
     DIRTY,
     READAHEAD_HITS,
+    TASK_TRACED,
+    TASK_WRITE,
     TRACKED,
     UNMAPPED_PAGE,
     Cell,
@@ -171,6 +173,37 @@ def access(m, process, number, write, racing):
 
 
 @inline_kernel
+def _follow_trace(m, process, limit, racing):
+    """Accesses that the CPU's trace says, as `next_access` would find them, until others are due."""
+    cpu = m.state[Cell.CPU]
+    begin = m.state[Cell.SPAN] * PAGES_PER_PMD + shift_of(m, process)
+    last = m.trace.shape[1] - 1
+    while m.state[Cell.NOW] <= limit and m.state[Cell.POSITION] < m.state[Cell.READY]:
+        word = begin * 2 + m.trace[cpu, m.state[Cell.POSITION] & last] | m.state[TASK_WRITE]
+        access(m, process, word >> 1, word & 1, racing)
+        if m.state[Cell.EXHAUSTED]:
+            break
+        m.state[Cell.POSITION] += 1
+        if is_stopped(m):
+            break
+
+
+@inline_kernel
+def _touch(m, process, limit, racing):
+    """Accesses to evenly spread pages of the CPU's ranges, until others are due."""
+    cpu = m.state[Cell.CPU]
+    while m.state[Cell.NOW] <= limit and m.state[Cell.POSITION] < m.state[Cell.READY]:
+        begin_access(m)
+        word = next_access(m, cpu, np.int64(0))
+        walked, faulted = access(m, process, word >> 1, word & 1, racing)
+        if m.state[Cell.EXHAUSTED]:
+            break
+        end_access(m, word >> 1, walked, faulted)
+        if is_stopped(m):
+            break
+
+
+@inline_kernel
 def _run_cpus(m, step):
     """Accesses of one or more CPUs, each to its own share of the 2 MiB ranges, in order of time.
 
@@ -185,18 +218,15 @@ def _run_cpus(m, step):
             end_cpus(m)
             break
         limit = own_turn(m, limit)
-        cpu = m.state[Cell.CPU]
-        while m.state[Cell.NOW] <= limit and m.state[Cell.POSITION] < m.state[Cell.READY]:
-            begin_access(m)
-            word = next_access(m, cpu, np.int64(0))
-            walked, faulted = access(m, process, word >> 1, word & 1, step["racing"])
-            if m.state[Cell.EXHAUSTED]:
-                return np.int64(-1)
-            end_access(m, word >> 1, walked, faulted)
-            if is_stopped(m):
-                break
-        if m.state[Cell.POSITION] == m.state[Cell.READY] < m.state[Cell.TOTAL]:
-            return cpu
+        if m.state[TASK_TRACED]:
+            _follow_trace(m, process, limit, step["racing"])
+        else:
+            _touch(m, process, limit, step["racing"])
+        if (
+            m.state[Cell.POSITION] == m.state[Cell.READY] < m.state[Cell.TOTAL]
+            and not m.state[Cell.EXHAUSTED]
+        ):
+            return m.state[Cell.CPU]
     return np.int64(-1)
 
 
