@@ -174,7 +174,7 @@ def access(m, process, number, write, racing):
 
 @inline_kernel
 def _follow_trace(m, process, limit, racing):
-    """Accesses that the CPU's trace says, as `next_access` would find them, until others are due."""
+    """Accesses that the trace says, as `next_access` would find them, until others are due."""
     cpu = m.state[Cell.CPU]
     begin = m.state[Cell.SPAN] * PAGES_PER_PMD + shift_of(m, process)
     last = m.trace.shape[1] - 1
