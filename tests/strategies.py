@@ -55,6 +55,7 @@ from tests import (
     device_strategies,
     experiment_strategies,
     plan_strategies,
+    strategies_of_pressure,
     study_strategies,
 )
 from tests.base_strategies import names, priced, quantities, texts
@@ -476,6 +477,7 @@ FOR_CLASS: dict[type, st.SearchStrategy[Any]] = {
     **experiment_strategies.for_class(scenarios()),
     **study_strategies.for_class(scenarios()),
     **plan_strategies.FOR_CLASS,
+    **strategies_of_pressure.FOR_CLASS,
 }
 
 # Cases of the engine

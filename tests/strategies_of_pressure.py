@@ -8,7 +8,7 @@ import attrs
 from hypothesis import strategies as st
 
 from perfmodel.constants import PAGE_BYTES
-from perfmodel.specs.scenario import Backing, Region, Settings
+from perfmodel.specs.scenario import Backing, DeviceSpace, Region, Settings, ZswapLimits
 from perfmodel.specs.step import KeyValueMix, Step, StepAction, Workload
 
 _LEAST_LIMIT_PAGES = 2048
@@ -21,6 +21,26 @@ def with_any_backing(regions: st.SearchStrategy[Region]) -> st.SearchStrategy[Re
 def with_any_limit(settings: st.SearchStrategy[Settings]) -> st.SearchStrategy[Settings]:
     limits = st.integers(_LEAST_LIMIT_PAGES, 1 << 30).map(lambda pages: pages * PAGE_BYTES)
     return st.builds(attrs.evolve, settings, memory_limit_bytes=st.none() | limits)
+
+
+@st.composite
+def device_spaces(draw: st.DrawFn) -> DeviceSpace:
+    clusters = draw(st.integers(1, 12))
+    neighbour = draw(st.sampled_from([0, 1, 512]) | st.integers(0, 512))
+    return DeviceSpace(clusters, draw(st.integers(0, clusters)) if neighbour else 0, neighbour)
+
+
+zswap_limits = st.builds(
+    ZswapLimits,
+    st.integers(PAGE_BYTES, 1 << 40),
+    st.integers(0, 100),
+    st.integers(0, 100),
+    st.booleans(),
+)
+FOR_CLASS: dict[type, st.SearchStrategy[Any]] = {
+    DeviceSpace: device_spaces(),
+    ZswapLimits: zswap_limits,
+}
 
 
 @st.composite

@@ -47,7 +47,8 @@ def reclaim(world: World) -> None:
         if folio.dirty:
             write(world, folio)
     for folio in unmapped:
-        if folio.cached:
+        # What zswap's pool has rejected, without a writeback, is still dirty.
+        if folio.cached and not folio.dirty:
             free_cached_folio(world, folio)
 
 
