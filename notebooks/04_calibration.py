@@ -57,7 +57,8 @@ for path, run in zip(files, runs, strict=True):
 figure, (ax,) = new_figure(width_inches=8.0, height_inches=3.8)
 for number, run in enumerate(runs):
     for place, entry in enumerate(("pte", "mthp-16k", "mthp-1024k")):
-        (arm,) = (r for r in run if (r.scenario, r.entry) == ("thp-roundtrip", entry))
+        wanted = ("thp-roundtrip", "zram-lz4", entry)
+        (arm,) = (r for r in run if (r.scenario, r.device, r.entry) == wanted)
         times = np.array(arm.step("touch").repetitions_ns) / arm.regions / 1000
         at = place + 0.25 * (number - 1)
         ax.plot(np.full(times.size, at), times, ".", color=PREDICTED, alpha=0.4)
@@ -76,8 +77,8 @@ Image(to_small_png(figure))
 # mTHP sizes are ever seen; every other entry is kept for the judgement in the next notebook.
 
 # %%
-problem = load_problem()
-profile, fit = build_profile(files, name="fitted-here")
+problem = load_problem(shipped.fit.problem)
+profile, fit = build_profile(files, name="fitted-here", problem=problem)
 print(f"{len(problem.arms())} arms, {len(fit.residuals)} observed steps, {len(fit.names)} prices")
 print(
     f"chi-square {fit.chi_square:.1f} for {fit.degrees_of_freedom:.1f} degrees of freedom; runs "
@@ -95,14 +96,10 @@ for warning in fit.warnings:
 
 # %%
 base = pm.machine(shipped.fit.base)
-device = pm.device(problem.device)
-owners = {"kernel": base.kernel, "cpu": base.cpu, f"devices.{device.name}": device}
-prior = []
-for name in fit.names:
-    owner, _, field = name.rpartition(".")
-    prior.append(getattr(owners[owner], field))
+known = pm.prior(shipped)
+prior = [known[name] for name in fit.names]
 order = np.argsort([spread / p.spread for spread, p in zip(fit.spreads, prior, strict=True)])
-figure, (ax,) = new_figure(width_inches=8.5, height_inches=6.5)
+figure, (ax,) = new_figure(width_inches=8.5, height_inches=11.0)
 for place, index in enumerate(order):
     before, value = prior[index], float(fit.values[index])
     unit = before.value

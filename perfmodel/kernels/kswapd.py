@@ -344,7 +344,7 @@ def _go_on(m):
         elif phase == _PRIORITY:
             phase = _next_priority(m)
         elif phase == _LISTS:
-            inactive, active = measure(m, state[KSWAPD + Kswapd.PRIORITY], False)
+            inactive, active = measure(m, state[KSWAPD + Kswapd.PRIORITY], np.bool_(False))
             state[KSWAPD + Kswapd.INACTIVE] = inactive
             state[KSWAPD + Kswapd.ACTIVE] = active
             phase = np.int64(_PART)

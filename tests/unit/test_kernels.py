@@ -296,6 +296,7 @@ def test_the_bounds_checks_were_on(checked_leg):
 
 # Each is part of its callers: for rows of both widths, or with a constant of theirs.
 INLINED_WITH_CONSTANTS = (
+    "access.end_access",
     "clock.charge",
     "clock.record_own",
     "data_caches.column",
@@ -305,6 +306,7 @@ INLINED_WITH_CONSTANTS = (
     "recency.find",
     "recency.use_block",
     "recency.use_lru",
+    "room.find_room",
     "stacks._add",
     "translation.refer",
     "translation_batches._refer_to_all",

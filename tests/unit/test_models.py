@@ -69,6 +69,8 @@ ROUND_TRIP_EVENTS = {
         "read_request_ns": 512,
         # Every page is walked twice: to the swap entry, and once it is mapped.
         "walk_pte_ns": 1024,
+        # The first one in each cache line of 8 entries, on its way to the fault, waits for it.
+        "page_table_line_ns": 512 // 8,
     },
     "mthp-1024k": FILL_AND_PAGE_OUT
     | PAGES_BACK
@@ -83,6 +85,8 @@ ROUND_TRIP_EVENTS = {
         "read_request_ns": 2,
         # Each fault walks in vain; then an entry of the TLB holds 4 contiguous pages.
         "walk_pte_ns": 2 + 512 // 4,
+        # The first walk of either fault waits for its line; what a fault has written is at hand.
+        "page_table_line_ns": 2,
     },
     "pmd": FILL_AND_PAGE_OUT
     | PAGES_BACK

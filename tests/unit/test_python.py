@@ -103,7 +103,8 @@ def test_prices_are_those_that_a_simulation_pays():
 def test_the_prior_of_a_profile_is_what_its_base_says():
     profile = pm.machine(PROFILE)
     before = pm.prior(PROFILE)
-    assert before == pm.prior(profile.fit.base)
+    assert before == pm.prior(profile.fit.base, profile.fit.problem)
+    assert "devices.ram-disk.read_request_ns" in before
     assert set(profile.fit.parameters) <= set(before)
     limits = load_problem(profile.fit.problem).limits
     base = pm.machine(profile.fit.base)
