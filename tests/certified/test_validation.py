@@ -118,14 +118,18 @@ def test_what_no_fit_has_seen_is_predicted_about_as_well_as_another_run_would(
     assert groups[WHOLE]["count"] == 3 * 26
 
 
+def held_out(number: int) -> Path:
+    (path,) = (MEASURED / NAME).glob(f"*[0-9]-held-out-{number}.json")
+    return path
+
+
 def test_other_stories_on_two_devices_are_predicted_as_well(machine: Machine) -> None:
-    files = sorted((MEASURED / NAME).glob("*[0-9]-held-out-[0-9].json"))
-    found = judge(machine, [load_measurements(path) for path in files])
+    found = judge(machine, [load_measurements(held_out(1))])
     summary = found.summary()
     assert summary["counters_equal"]
     assert {run.device for run in found.arms} == {"zram-lz4", "ram-disk"}
     pairs = summary["groups"][PAIRS]
-    assert pairs["count"] == 42 * len(files)
+    assert pairs["count"] == 42
     assert pairs["median_abs_error"] <= 0.05
     assert 0.85 <= pairs["coverage"] <= 0.97
     # Three fills had to wait for memory of the host, which takes many times as long.
@@ -136,6 +140,20 @@ def test_other_stories_on_two_devices_are_predicted_as_well(machine: Machine) ->
     # The reference loop ran beside all of it.
     assert all(run.beside_reference for run in found.runs)
     assert pairs["median_abs_error_beside_seen"] < pairs["median_abs_error"]
+
+
+def test_they_are_on_a_slower_machine_beside_the_reference(machine: Machine) -> None:
+    # The host gave time to others in every second repetition: all steps took a seventh longer, and
+    # four times as long where a request waits for the other CPU, as on the RAM disk.
+    found = judge(machine, [load_measurements(held_out(2))])
+    summary = found.summary()
+    assert summary["counters_equal"]
+    groups = summary["groups"]
+    assert groups[PAIRS]["count"] == 42
+    assert groups[PAIRS]["median_abs_error_beside_seen"] <= 0.05
+    assert 0.85 <= groups[PAIRS]["coverage_beside_seen"] <= 0.97
+    # Its memory had been written to before every repetition, so that no fill waited for the host.
+    assert groups[NOT_HELD_UP]["count"] == groups[WHOLE]["count"]
 
 
 def test_what_measuring_adds_is_part_of_a_prediction(machine: Machine) -> None:
