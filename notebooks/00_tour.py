@@ -24,11 +24,11 @@
 
 # %%
 import attrs
-from IPython.display import SVG
+from IPython.display import SVG, Image
 
 import perfmodel as pm
 from perfmodel.plot.figures import breakdown_figure, cost_by_swapin_size
-from perfmodel.plot.style import new_figure, to_svg
+from perfmodel.plot.style import new_figure, to_small_png, to_svg
 
 # %% [markdown]
 # ## One scenario, one machine
@@ -65,7 +65,7 @@ comparison = pm.compare(scenario, machine)
 print(comparison.fallback.sentence())
 
 # %%
-SVG(to_svg(breakdown_figure(comparison)))
+Image(to_small_png(breakdown_figure(comparison)))
 
 # %%
 figure, (ax,) = new_figure()
