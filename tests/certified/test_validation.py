@@ -268,6 +268,7 @@ def profiles(machine: Machine) -> list[Machine]:
 
 
 def test_calibrations_agree_within_their_intervals(profiles: list[Machine]) -> None:
+    told_shares = []
     for index, first in enumerate(profiles):
         for second in profiles[:index]:
             found = agree(first, second)
@@ -277,9 +278,12 @@ def test_calibrations_agree_within_their_intervals(profiles: list[Machine]) -> N
             assert share is not None
             assert told is not None
             assert share >= 0.9
-            assert told >= 0.85
+            told_shares.append(told)
             # That not all agree by the prior alone.
             assert sum(price.told for price in found.prices) >= 30
+    # Of what data tell, one pair of the three falls short (docs/calibration.md lists its prices).
+    assert sorted(told_shares)[1] >= 0.9
+    assert min(told_shares) >= 0.85
 
 
 def test_calibrations_of_different_machines_do_not_agree(profiles: list[Machine]) -> None:
