@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from perfmodel import abi
 from perfmodel.constants import N_EVENTS, N_PRICES, Counter, Event, Wait
-from perfmodel.errors import InputError
 from perfmodel.kernels import layout
 from perfmodel.kernels.layout import Cell
 from perfmodel.models.devices import pack
@@ -28,8 +27,8 @@ from perfmodel.specs.step import Step, StepAction, Workload
 from tests.oracles.buddy import Zone
 from tests.oracles.mechanism import Mechanism, OutOfMemoryError
 from tests.oracles.translation import TlbGeometry
-from tests.property.differences import describe
-from tests.property.helpers import Story, counts_of, fields_of, oracle_of, report
+from tests.property.helpers import Story, oracle_of
+from tests.property.lockstep import in_lockstep
 from tests.property.stories import tell_limited
 from tests.strategies import published_machine
 
@@ -109,27 +108,8 @@ def compare(story: Story, prices: dict[Event, int]) -> dict[str, int]:
         seed=story.seed,
         prices=picoseconds,
     )
-    pages = story.scenario.region.pages
     total: dict[str, int] = {}
-    for done, step in enumerate(story.scenario.steps, 1):
-        try:
-            expected = counts_of(oracle.step(fields_of(step, pages)))
-        except OutOfMemoryError:
-            with pytest.raises(InputError, match="would kill the process"):
-                engine.step(step)
-            return total
-        try:
-            found = counts_of(engine.step(step))
-        except InputError as error:
-            pytest.fail(report(story, done, [str(error)]), pytrace=False)
-        oracle.check()
-        lines = (
-            describe(expected, found)
-            + describe(oracle.snapshot(), engine.snapshot())
-            + describe(oracle.mapping(), engine.mapping())
-        )
-        if lines:
-            pytest.fail(report(story, done, lines), pytrace=False)
+    for expected in in_lockstep(story, oracle, engine):
         for name, count in expected["counters"].items():
             total[name] = total.get(name, 0) + count
     return total

@@ -7,11 +7,9 @@ import random
 import pytest
 from hypothesis import given, settings
 
-from perfmodel.errors import InputError
 from perfmodel.models.memory import SimulatedMemory
-from tests.oracles.mechanism import OutOfMemoryError
-from tests.property.differences import describe
-from tests.property.helpers import Story, counts_of, fields_of, oracle_of, report
+from tests.property.helpers import Story, fields_of, oracle_of
+from tests.property.lockstep import in_lockstep
 from tests.property.stories import limited_stories, stories, tell, tell_limited
 
 
@@ -23,27 +21,8 @@ def engine_of(story: Story) -> SimulatedMemory:
 
 def compare(story: Story) -> None:
     """Do the steps of a story twice, and fail at the first one that ends differently."""
-    oracle, engine = oracle_of(story), engine_of(story)
-    pages = story.scenario.region.pages
-    for done, step in enumerate(story.scenario.steps, 1):
-        try:
-            expected = counts_of(oracle.step(fields_of(step, pages)))
-        except OutOfMemoryError:
-            with pytest.raises(InputError, match="would kill the process"):
-                engine.step(step)
-            return
-        try:
-            found = counts_of(engine.step(step))
-        except InputError as error:
-            pytest.fail(report(story, done, [str(error)]), pytrace=False)
-        oracle.check()
-        lines = (
-            describe(expected, found)
-            + describe(oracle.snapshot(), engine.snapshot())
-            + describe(oracle.mapping(), engine.mapping())
-        )
-        if lines:
-            pytest.fail(report(story, done, lines), pytrace=False)
+    for _ in in_lockstep(story, oracle_of(story), engine_of(story)):
+        pass
 
 
 @settings(max_examples=150)
